@@ -6,6 +6,7 @@ These are documents: a board sends them as JSON, so they are pydantic models wit
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -102,6 +103,7 @@ class DeviceNominal(BaseModel):
         g_max_siemens: Largest conductance per polarity that a weight is mapped to, S.
         device_g_max_siemens: The same for one device, S.
         reference_age_s: Age t0 at which programmed conductances are specified, s.
+        verify_margin_siemens: Acceptance margin of the chip's published program-and-verify, S.
         reset_amplitude_codes: RESET amplitude codes of the nominal programming curve, rising.
         reset_siemens: Conductance after such a pulse, S, not rising.
     """
@@ -111,6 +113,7 @@ class DeviceNominal(BaseModel):
     g_max_siemens: Positive
     device_g_max_siemens: Positive
     reference_age_s: Positive
+    verify_margin_siemens: Positive
     reset_amplitude_codes: tuple[int, ...] = Field(min_length=2, max_length=4096)
     reset_siemens: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
 
@@ -119,9 +122,9 @@ class DeviceNominal(BaseModel):
         codes, values = self.reset_amplitude_codes, self.reset_siemens
         if len(codes) != len(values):
             raise ValueError(f"{len(codes)} amplitude codes but {len(values)} conductances")
-        if any(b <= a for a, b in zip(codes, codes[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(codes)):
             raise ValueError("reset_amplitude_codes must rise")
-        if any(b > a for a, b in zip(values, values[1:], strict=False)):
+        if any(b > a for a, b in pairwise(values)):
             raise ValueError("reset_siemens must not rise with amplitude")
         return self
 

@@ -1,0 +1,276 @@
+"""PCM elements at pulse level: pulses and time in, conductance out. Knows no converter, no circuit.
+
+State tensors are (devices, rows, cols); conductance is relative to one device's g_max. A RESET pulse
+(amplitude-coded melt-quench) overwrites the state along the device's own curve; a short SET pulse
+adds an increment (Nandakumar et al., J. Appl. Phys. 124, 152135, 2018); a long one sets fully. After
+a pulse the state relaxes in log time up to t0 and drifts by the published law from there. Times of
+the law: T = age + t0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from sim_backend.params import DeviceParams
+    from sim_backend.streams import Streams
+
+__all__ = ["Effects", "PcmArray"]
+
+KELVIN_REFERENCE = 300.0
+"""Temperature at which all coefficients hold, K [asm]."""
+
+BOLTZMANN_EV = 8.617333e-5
+"""Boltzmann constant, eV/K."""
+
+AGE_AT_DELIVERY_S = 1e6
+"""Devices come in the RESET state, last pulsed this long before the chip was opened [asm]."""
+
+SET_DECAY = math.exp(-1.0 / 2.6)
+"""Factor on P before each SET pulse (Nandakumar JAP 2018)."""
+
+SET_CEILING_MICROSIEMENS = 12.0
+"""Incremental SET saturates here (Nandakumar JAP 2018), or at the device's own SET state."""
+
+Devices = Float[Tensor, "devices rows cols"]
+Index = Int[Tensor, " n"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """Which effects a simulated chip has; an effect that is off draws nothing from any stream."""
+
+    read_noise: bool = True
+    output_noise: bool = True
+    drift: bool = True
+    relaxation: bool = True
+    cycle: bool = True
+    spread: bool = True
+    stuck: bool = True
+    mismatch: bool = True
+    wire: bool = True
+
+
+class PcmArray:
+    """The devices of one core.
+
+    Args:
+        params: Device physics and spreads.
+        shape: (devices per cell, rows, cols).
+        streams: Named random streams; fabrication is drawn on the CPU whatever computes.
+        device: Where the tensors live.
+        effects: Which effects are on.
+    """
+
+    def __init__(
+        self,
+        params: DeviceParams,
+        shape: tuple[int, int, int],
+        streams: Streams,
+        device: torch.device,
+        effects: Effects,
+    ) -> None:
+        self._params = params
+        self._law = params.law
+        self._streams = streams
+        self._effects = effects
+        made = streams.on_cpu("fabrication")
+
+        def normal() -> Devices:
+            drawn = torch.randn(shape, generator=made)
+            return drawn.to(device) if effects.spread else torch.zeros(shape, device=device)
+
+        self._g_set: Devices = params.set_median * torch.exp(params.set_sigma_ln * normal())
+        self._i50: Devices = params.i50_ampere * (1 + params.i50_sigma * normal())
+        slope = params.slope_ampere * (1 + params.slope_sigma * normal())
+        self._slope: Devices = slope.clamp(min=0.2 * params.slope_ampere)
+        self._z_nu: Devices = normal()
+        chance = torch.rand(shape, generator=made).to(device)
+        dead = effects.stuck
+        stuck_set = (chance < params.stuck_set) & dead
+        self.stuck: Bool[Tensor, "devices rows cols"] = stuck_set | (
+            (chance > 1 - params.stuck_reset) & dead
+        )
+        spread = (params.law.sigma.c[0] / params.law.g_ref_microsiemens) * normal()
+        reset_state = (params.reset_floor + spread).clamp(min=0.0)
+        self._g: Devices = torch.where(stuck_set, self._g_set, reset_state)
+        self._delta: Devices = torch.zeros_like(self._g)
+        self._set_p: Devices = torch.ones_like(self._g)
+        self._pulsed_at_s: Tensor = torch.full(
+            shape, -AGE_AT_DELIVERY_S, dtype=torch.float64, device=device
+        )
+        self._nu: Devices = self._law.drift_exponent(self._g, self._z_nu)
+        self._q: Devices = self._law.read_noise_q(self._g)
+        self.pulses: Int[Tensor, "devices rows cols"] = torch.zeros(
+            shape, dtype=torch.int64, device=device
+        )
+        self._youngest_s = -AGE_AT_DELIVERY_S
+        knots = torch.tensor(params.relaxation, device=device)
+        self._relax_r, self._relax_sigma = knots[:, 0].contiguous(), knots[:, 1].contiguous()
+
+    @property
+    def youngest_pulse_s(self) -> float:
+        """Device time of the last pulse on any device, s."""
+        return self._youngest_s
+
+    def nominal_reset_curve(self, amplitude_ampere: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Conductance of a median device after a RESET pulse, relative to g_max."""
+        p = self._params
+        median = torch.full_like(amplitude_ampere, p.set_median)
+        return _melt_quench(
+            amplitude_ampere,
+            g_set=median,
+            i50=torch.full_like(median, p.i50_ampere),
+            slope=torch.full_like(median, p.slope_ampere),
+            floor=p.reset_floor,
+        )
+
+    def reset(
+        self,
+        place: tuple[Index, Index, Index],
+        amplitude_ampere: Float[Tensor, " n"],
+        count: Index,
+        at_s: Float[Tensor, " n"],
+    ) -> None:
+        """Melt-quench: overwrite the state of each listed device along its own curve.
+
+        Only the last of `count` pulses matters to the state. Cycle noise is the published
+        programming error (assumed, no public statistics of G against RESET amplitude exist).
+        """
+        aimed = _melt_quench(
+            amplitude_ampere,
+            g_set=self._g_set[place],
+            i50=self._i50[place],
+            slope=self._slope[place],
+            floor=self._params.reset_floor,
+        )
+        z, z_relax = self._draws("programming", aimed.shape[0])
+        landed = aimed + self._law.programming_sigma(aimed) * z if self._effects.cycle else aimed
+        self._write(place, landed.clamp(min=0.0), z_relax, count, at_s)
+        self._set_p[place] = 1.0
+
+    def set_fully(
+        self, place: tuple[Index, Index, Index], count: Index, at_s: Float[Tensor, " n"]
+    ) -> None:
+        """Crystallise each listed device to its own SET conductance."""
+        g_set = self._g_set[place]
+        z, _ = self._draws("programming", g_set.shape[0])
+        if self._effects.cycle:
+            g_set = g_set * (1 + self._params.set_cycle_sigma * z)
+        self._write(place, g_set.clamp(min=0.0), None, count, at_s)
+        self._set_p[place] = 0.0
+
+    def set_step(
+        self,
+        place: tuple[Index, Index, Index],
+        count: Index,
+        at_s: Float[Tensor, " n"],
+        now_s: float,
+    ) -> None:
+        """Add `count` incremental SET pulses to each listed device (Nandakumar JAP 2018).
+
+        Increment in µS: mean -0.084 G + 0.880 + 1.40 P, std 0.091 G + 0.260 + 2.15 P, with P = 1
+        after RESET, times exp(-1/2.6) before each pulse; G clipped to 0.1...12 µS or the SET state.
+        The step starts from the conductance the device has now.
+        """
+        unit = self._params.g_max_microsiemens
+        g = self.conductance(now_s)[place] * unit
+        p = self._set_p[place]
+        ceiling = torch.clamp(self._g_set[place] * unit, max=SET_CEILING_MICROSIEMENS)
+        for pulse in range(int(count.max())):  # at most info.pulses max_count rounds
+            active = count > pulse
+            z, _ = self._draws("programming", g.shape[0])
+            p = torch.where(active, p * SET_DECAY, p)
+            step = -0.084 * g + 0.880 + 1.40 * p
+            if self._effects.cycle:
+                step = step + (0.091 * g + 0.260 + 2.15 * p) * z
+            moved = torch.maximum(
+                torch.minimum(g + step, torch.maximum(ceiling, g)), g.new_tensor(0.1)
+            )
+            g = torch.where(active, moved, g)
+        alive = ~self.stuck[place]
+        self._set_p[place] = torch.where(alive, p, self._set_p[place])
+        self._write(place, g / unit, None, count, at_s)
+
+    def conductance(self, now_s: float, kelvin: float = KELVIN_REFERENCE) -> Devices:
+        """Conductance of every device at device time now, without read noise, relative to g_max."""
+        age = (now_s - self._pulsed_at_s).to(torch.float32).clamp(min=0.0)
+        g = self._g
+        if self._effects.relaxation:
+            tau, t0 = self._law.t_read_s, self._law.t0_s
+            progress = torch.log1p(age / tau) / math.log1p(t0 / tau)
+            g = g + self._delta * progress.clamp(max=1.0)
+        g = g.clamp(min=0.0)
+        if self._effects.drift:
+            g = g * torch.exp(-self._nu * torch.log1p(age / self._law.t0_s))
+        if kelvin != KELVIN_REFERENCE:
+            g = g * self._arrhenius(kelvin)
+        return g
+
+    def read_sigma(self, g: Devices, now_s: float) -> Devices:
+        """Standard deviation of one read of each device: g Q sqrt(ln((T + t_r) / (2 t_r)))."""
+        if not self._effects.read_noise:
+            return torch.zeros_like(g)
+        t_r = self._law.t_read_s
+        age = (now_s - self._pulsed_at_s).to(torch.float32).clamp(min=0.0)
+        total = torch.log((age + self._law.t0_s + t_r) / (2 * t_r))
+        return g * self._q * torch.sqrt(total)
+
+    def _arrhenius(self, kelvin: float) -> Devices:
+        """Temperature factor exp(-Ea/k (1/T - 1/300 K)), Ea falling to 0 at r = 1 [asm]."""
+        energy = self._params.activation_ev * (1 - self._g).clamp(0.0, 1.0)
+        return torch.exp(-energy / BOLTZMANN_EV * (1 / kelvin - 1 / KELVIN_REFERENCE))
+
+    def _draws(self, name: str, n: int) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """Two deviates per entry, always drawn, so that no effect moves another's stream."""
+        z = torch.randn((2, n), generator=self._streams[name], device=self._g.device)
+        return z[0], z[1]
+
+    def _write(
+        self,
+        place: tuple[Index, Index, Index],
+        landed: Float[Tensor, " n"],
+        z_relax: Float[Tensor, " n"] | None,
+        count: Index,
+        at_s: Float[Tensor, " n"],
+    ) -> None:
+        alive = ~self.stuck[place]
+        self.pulses[place] += count
+        self._youngest_s = max(self._youngest_s, float(at_s.max()))
+        place = tuple(axis[alive] for axis in place)  # type: ignore[assignment]  # three axes stay three
+        landed = landed[alive]
+        if z_relax is None:
+            delta = torch.zeros_like(landed)
+        else:
+            delta = self._relaxation_sigma(landed) * z_relax[alive]
+        self._g[place] = landed
+        self._delta[place] = delta
+        self._pulsed_at_s[place] = at_s[alive]
+        self._nu[place] = self._law.drift_exponent(landed, self._z_nu[place])
+        self._q[place] = self._law.read_noise_q(landed)
+
+    def _relaxation_sigma(self, r: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Interpolate the relaxation knots linearly; the last one holds beyond."""
+        x, y = self._relax_r, self._relax_sigma
+        high = torch.searchsorted(x, r.contiguous()).clamp(1, x.shape[0] - 1)
+        low = high - 1
+        share = ((r - x[low]) / (x[high] - x[low])).clamp(0.0, 1.0)
+        return y[low] + share * (y[high] - y[low])
+
+
+def _melt_quench(
+    amplitude: Float[Tensor, " n"],
+    *,
+    g_set: Float[Tensor, " n"],
+    i50: Float[Tensor, " n"],
+    slope: Float[Tensor, " n"],
+    floor: float,
+) -> Float[Tensor, " n"]:
+    """G(I) = floor + (G_set - floor) sigmoid((I50 - I) / s) [asm: no public curve]."""
+    return floor + (g_set - floor) * torch.sigmoid((i50 - amplitude) / slope)
