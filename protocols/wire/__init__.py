@@ -1,1 +1,1 @@
-"""protocols.wire."""
+"""Board <-> host protocol: bytes <-> messages. No I/O, no clock, standard library only."""
