@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from torch import Tensor
 __all__ = ["IdealWire", "LadderWire", "Wire"]
 
 
+@runtime_checkable
 class Wire(Protocol):
     """A model of the bit lines. The core multiplies the net conductance by what it returns."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -70,6 +70,7 @@ MAX_BATCH = 1024
 CURVE_POINTS = 129
 
 
+@runtime_checkable
 class Array(Protocol):
     """What stands behind a simulated core's verbs."""
 
