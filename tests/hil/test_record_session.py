@@ -32,7 +32,7 @@ def pulse_of(core, places):
         cols=cols,
         amplitude=limits.amplitude.max_code,
         width=limits.width.max_code,
-        count=2,
+        count=min(2, limits.max_count),
     )
 
 
