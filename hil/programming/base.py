@@ -55,6 +55,7 @@ class ProgrammingOutcome(StrEnum):
     STOPPED_GOOD = "further pulses would not have lowered the error"
     ITERATION_LIMIT = "the iteration limit came first; cells not done are in the mask"
     PULSE_BUDGET = "the pulse budget was used up; cells not done are in the mask"
+    UNVERIFIED = "every cell was written, none was read back"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -295,7 +296,8 @@ def _check_job(job: ProgrammingJob) -> None:
     most, limit = float(np.max(np.abs(target), initial=0.0)), info.device.g_max_siemens
     if most > limit * (1 + 1e-9):
         raise RequestError(
-            f"target conductance {most * 1e6:.4g} uS is above {limit * 1e6:.4g} uS (info.device.g_max_siemens)"
+            f"target conductance {most * 1e6:.4g} uS is above {limit * 1e6:.4g} uS "
+            "(info.device.g_max_siemens)"
         )
 
 
