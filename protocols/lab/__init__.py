@@ -1,0 +1,1 @@
+"""Lab recipes: declarative experiments that `hil run` executes on any chip. No code here."""
