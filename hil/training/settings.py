@@ -1,0 +1,84 @@
+"""What a training run is asked for, and what it reports and returns. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from hil.training.augment import Augmentation
+from hil.training.checkpoint import CheckpointMetadata
+
+__all__ = ["EpochReport", "TrainingResult", "TrainingSettings"]
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class TrainingSettings(BaseModel):
+    """Settings of a hardware-aware training run; equal settings on one machine, equal weights.
+
+    Attributes:
+        network, dataset: Names in the registries.
+        epochs: Passes over the training split.
+        seed: Seed of every stream: initial weights, order, augmentation, noise.
+        batch_size: Largest mini-batch; an epoch is cut into nearly equal ones.
+        learning_rate: Peak, reached after `warmup`, then lowered to 0 along a cosine.
+        warmup: Share of the steps over which the rate rises.
+        momentum: Nesterov momentum.
+        weight_decay: L2 factor on the weights of analog layers.
+        label_smoothing: Share of the target given to all classes alike.
+        clip_sigma: Weights are clipped at ± this many standard deviations of their layer
+            (alpha of Joshi 2020: 2.0 to 2.5).
+        noise_eta: Weight noise of std eta max|w| per layer, drawn for each mini-batch (Joshi
+            2020: 3.8 %, at most 8 %).
+        augmentation: Change per image; None trains on the images as they are.
+        device: Where to compute.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: str = "resnet9-digits"
+    dataset: str = "digits"
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 60
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = 64
+    learning_rate: Annotated[Finite, Field(gt=0)] = 0.1
+    warmup: Annotated[Finite, Field(ge=0, lt=1)] = 0.1
+    momentum: Annotated[Finite, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[Finite, Field(ge=0)] = 5e-4
+    label_smoothing: Annotated[Finite, Field(ge=0, lt=1)] = 0.0
+    clip_sigma: Annotated[Finite, Field(gt=1)] = 2.0
+    noise_eta: Annotated[Finite, Field(ge=0, le=1)] = 0.08
+    augmentation: Augmentation | None = Augmentation()
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+class EpochReport(BaseModel):
+    """Where a run stands after an epoch.
+
+    Attributes:
+        epoch, epochs: Epochs done, epochs in all.
+        loss: Mean loss over the epoch, with noise and augmentation.
+        accuracy: Share of right answers over the epoch's training images, likewise.
+        elapsed_s, remaining_s: Time of this process for the run; estimate of what is left.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epoch: int
+    epochs: int
+    loss: float
+    accuracy: float
+    elapsed_s: float
+    remaining_s: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingResult:
+    """A trained module (evaluation mode, CPU), its metadata and its history, epoch by epoch."""
+
+    module: nn.Module
+    metadata: CheckpointMetadata
+    history: tuple[EpochReport, ...]

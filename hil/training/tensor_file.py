@@ -1,0 +1,105 @@
+"""Safetensors files with one JSON document in the header. Knows shapes, not what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from hil.errors import RecordError, RequestError
+
+__all__ = ["check_tensors", "read_tensors", "write_tensors"]
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, key: str, document: str) -> None:
+    """Write `tensors` and, under `key`, a JSON document; the file appears whole or not at all.
+
+    One key only: the order of several would not be reproducible.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    body = save(plain, metadata={key: document})
+    draft = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(body)
+        draft.replace(path)
+    except OSError as error:
+        raise RequestError(
+            f"{path} cannot be written ({error}); choose another place", path=str(path)
+        ) from error
+
+
+def read_tensors(path: Path, *, key: str, what: str) -> tuple[dict[str, Tensor], str]:
+    """Read all tensors and the JSON document under `key`.
+
+    Args:
+        path: The file.
+        key: Header key of the document.
+        what: What the file should be, for the messages ("a checkpoint").
+
+    Raises:
+        RecordError: Missing, unreadable, not safetensors, or without the document.
+    """
+    if not path.is_file():
+        raise RecordError(f"{path} does not exist; give the path of {what}", path=str(path))
+    try:
+        with safe_open(path, framework="pt") as file:
+            document = (file.metadata() or {}).get(key)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise RecordError(
+            f"{path} is no readable safetensors file ({error}); write it again", path=str(path)
+        ) from error
+    if document is None:
+        raise RecordError(
+            f"{path} is a safetensors file but not {what}: its header has no {key!r}",
+            path=str(path),
+        )
+    return tensors, document
+
+
+def check_tensors(
+    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, path: Path, next_step: str
+) -> None:
+    """Check names, shapes, types and that every number is finite.
+
+    Raises:
+        RequestError: The first difference, with what was found and what is wanted.
+    """
+    for name, want in wanted.items():
+        shape = tuple(want.shape)
+        if name not in found:
+            raise RequestError(
+                f"{path} lacks tensor {name!r}, wanted with shape {shape}; {next_step}",
+                tensor=name,
+                wanted=shape,
+            )
+        have = found[name]
+        if tuple(have.shape) != shape or have.dtype != want.dtype:
+            raise RequestError(
+                f"{path}: tensor {name!r} is {have.dtype} {tuple(have.shape)}, wanted is "
+                f"{want.dtype} {shape}; {next_step}",
+                tensor=name,
+                found=tuple(have.shape),
+                wanted=shape,
+            )
+        if not bool(torch.isfinite(have).all()):
+            bad = int((~torch.isfinite(have)).sum())
+            raise RequestError(
+                f"{path}: tensor {name!r} has {bad} of {have.numel()} values NaN or infinite; "
+                f"{next_step}",
+                tensor=name,
+                not_finite=bad,
+            )
+    extra = sorted(set(found) - set(wanted))
+    if extra:
+        raise RequestError(
+            f"{path} has tensor {extra[0]!r} {tuple(found[extra[0]].shape)}, which the network "
+            f"does not have; {next_step}",
+            tensor=extra[0],
+            extra=extra,
+        )
