@@ -176,6 +176,7 @@ class MvmRequest(Message):
     """A batch; `input_codes` is row-major, batch x inputs. Window: row, col, rows, cols."""
 
     batch: U32
+    inputs: U32
     window: Annotated[tuple[int, int, int, int] | None, Maybe(Numbers(Number("<I"), 4))]
     direction: Annotated[Direction, Choice(Direction)]
     mode: Annotated[Mode | None, Maybe(Choice(Mode))]
@@ -187,6 +188,7 @@ class MvmReply(Message):
     """Output codes, row-major batch x outputs, and a saturation bitmap; K; s."""
 
     batch: U32
+    outputs: U32
     output_codes: Ints
     saturated: Bitmap
     temperature_kelvin: F64
