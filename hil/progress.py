@@ -1,4 +1,4 @@
-"""Progress as values: what is under way, how far it is, in a few words. Draws nothing, times nothing.
+"""Progress as values: what is under way, how far it is, in a few words. Draws nothing.
 
 Work that takes time is handed a `Progress` and tells it; the command line draws bars from it, a
 test collects it, and `Silent` drops it.

@@ -1,13 +1,12 @@
 """Published conductance statistics as functions of relative conductance. Pure; no state.
 
-r is conductance over the largest conductance of a device, t seconds since the last pulse and
-T = t + t0. All coefficients: IBM aihwkit `PCMLikeNoiseModel` and `HermesNoiseModel`, from Nandakumar
+r is conductance over the largest conductance of a device; T is the time since the last pulse, at
+least t0 (the references write T = t + t0 with t counted from the first read, t0 after programming). All coefficients: IBM aihwkit `PCMLikeNoiseModel` and `HermesNoiseModel`, from Nandakumar
 et al. ICECS 2019 (90 nm, 1 M devices) and Le Gallo et al., Nat. Electron. 6, 680 (2023) (14 nm).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -86,10 +85,11 @@ Curve = LogClip | PowerClip | Polynomial | Split
 
 @dataclass(frozen=True, kw_only=True)
 class StatisticalLaw:
-    """One published parameter set. Fitted for 0 <= r <= 1; above, the value at r = 1 holds.
+    """One published parameter set. Fitted for 0 <= r <= 1.
 
-    That a SET state beyond r = 1 is no worse than r = 1 is assumed; Vasilopoulos et al. (IEEE TED
-    2023) find SET and RESET the most stable states.
+    Above r = 1 (devices near SET) the exponent of r = 1 and its *absolute* read noise hold. This is
+    assumed: Vasilopoulos et al. (IEEE TED 2023) find SET and RESET the most stable states, with the
+    least relative noise and drift.
 
     Attributes:
         g_ref_microsiemens: Conductance at r = 1 for which the coefficients were fitted.
@@ -118,12 +118,17 @@ class StatisticalLaw:
         return (self.mu(inside) + self.sd(inside) * z).abs()
 
     def read_noise_q(self, r: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-        """Q(r): relative read noise is Q sqrt(ln((T + t_r) / (2 t_r)))."""
-        return self.q(r.clamp(0.0, 1.0))
+        """Q(r): relative read noise is Q sqrt(ln((T + t_r) / (2 t_r))); Q(1) / r above r = 1."""
+        return self.q(r.clamp(0.0, 1.0)) / r.clamp(min=1.0)
 
-    def log_law(self, age_s: float) -> float:
-        """ln((T + t_r) / (2 t_r)) at T = age + t0: variance of 1/f noise in units of Q^2."""
-        return math.log((age_s + self.t0_s + self.t_read_s) / (2.0 * self.t_read_s))
+    def log_law(self, age_s: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+        """ln((T + t_r) / (2 t_r)), T = max(age, t0): variance of 1/f noise in units of Q^2."""
+        total = age_s.clamp(min=self.t0_s) + self.t_read_s
+        return torch.log(total / (2.0 * self.t_read_s))
+
+    def log_drift(self, age_s: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+        """ln(T / t0), T = max(age, t0): conductance falls as exp(-nu ln(T / t0))."""
+        return torch.log(age_s.clamp(min=self.t0_s) / self.t0_s)
 
 
 PCM_90NM = StatisticalLaw(

@@ -157,7 +157,7 @@ PCM90_DEVICE = DeviceParams(
     ),  # [fit]
     stuck_set=0.001,  # [asm]
     stuck_reset=0.002,  # [asm]
-    verify_margin=2.0 / 80.0,  # [asm] the 1.8 % at r = 0.1 leaves no room for 5 counts
+    verify_margin=1.0 / 80.0,  # [asm] the 1.8 % at r = 0.1 leaves no room for 5 counts
     activation_ev=0.2,  # [rec, weak]
 )
 

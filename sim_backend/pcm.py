@@ -3,8 +3,7 @@
 State tensors are (devices, rows, cols); conductance is relative to one device's g_max. A RESET pulse
 (amplitude-coded melt-quench) overwrites the state along the device's own curve; a short SET pulse
 adds an increment (Nandakumar et al., J. Appl. Phys. 124, 152135, 2018); a long one sets fully. After
-a pulse the state relaxes in log time up to t0 and drifts by the published law from there. Times of
-the law: T = age + t0.
+a pulse the state relaxes in log time up to t0 and drifts by the published law from there.
 """
 
 from __future__ import annotations
@@ -208,7 +207,7 @@ class PcmArray:
             g = g + self._delta * progress.clamp(max=1.0)
         g = g.clamp(min=0.0)
         if self._effects.drift:
-            g = g * torch.exp(-self._nu * torch.log1p(age / self._law.t0_s))
+            g = g * torch.exp(-self._nu * self._law.log_drift(age))
         if kelvin != KELVIN_REFERENCE:
             g = g * self._arrhenius(kelvin)
         return g
@@ -217,10 +216,8 @@ class PcmArray:
         """Standard deviation of one read of each device: g Q sqrt(ln((T + t_r) / (2 t_r)))."""
         if not self._effects.read_noise:
             return torch.zeros_like(g)
-        t_r = self._law.t_read_s
-        age = (now_s - self._pulsed_at_s).to(torch.float32).clamp(min=0.0)
-        total = torch.log((age + self._law.t0_s + t_r) / (2 * t_r))
-        return g * self._q * torch.sqrt(total)
+        age = (now_s - self._pulsed_at_s).to(torch.float32)
+        return g * self._q * torch.sqrt(self._law.log_law(age))
 
     def _arrhenius(self, kelvin: float) -> Devices:
         """Temperature factor exp(-Ea/k (1/T - 1/300 K)), Ea falling to 0 at r = 1 [asm]."""

@@ -66,7 +66,7 @@ def test_a_missing_key_is_named():
 def test_text_that_is_not_toml_and_recipes_that_do_not_exist_are_refused(tmp_path):
     with pytest.raises(RequestError, match="not valid TOML"):
         parse_recipe("a = = 1", source="x")
-    with pytest.raises(RequestError, match="bundled recipes: .*digits"):
+    with pytest.raises(RequestError, match=r"bundled recipes: .*digits"):
         load_recipe("no-such-recipe")
     with pytest.raises(RequestError, match="cannot be read"):
         load_recipe(str(tmp_path / "gone.toml"))
