@@ -1,0 +1,69 @@
+"""Rules for every test: no global random state, one thread, derandomised examples, opt-in boards."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads it when it is first imported
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--board",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="also run the conformance tests on the chip at ADDRESS (may be given again)",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    no_board = pytest.mark.skip(reason="needs --board ADDRESS")
+    no_data = pytest.mark.skip(reason="needs HIL_DATA, the folder with the data sets")
+    for item in items:
+        if item.get_closest_marker("board") and not config.getoption("--board"):
+            item.add_marker(no_board)
+        if item.get_closest_marker("data") and not os.environ.get("HIL_DATA"):
+            item.add_marker(no_data)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder named by HIL_DATA; for tests marked `data`."""
+    folder = Path(os.environ.get("HIL_DATA", ""))
+    if not os.environ.get("HIL_DATA") or not folder.is_dir():
+        pytest.fail(f"HIL_DATA is {os.environ.get('HIL_DATA')!r}, which is no folder")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def global_state_is_untouched() -> Iterator[None]:
+    """Fail a test that draws from or seeds a global generator; run torch on one thread."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(True)
+        torch_before = torch.get_rng_state()
+    numpy_before = np.random.get_state()  # noqa: NPY002 - it is what must not be used
+    python_before = random.getstate()
+    yield
+    assert random.getstate() == python_before, "the test used Python's global random generator"
+    numpy_after = np.random.get_state()  # noqa: NPY002
+    assert all(np.array_equal(a, b) for a, b in zip(numpy_before, numpy_after, strict=True)), (
+        "the test used numpy's global random generator"
+    )
+    if torch is not None:
+        assert torch.equal(torch.get_rng_state(), torch_before), (
+            "the test used torch's global random generator"
+        )
