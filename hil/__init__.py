@@ -22,6 +22,7 @@ from hil.errors import (
     RequestError,
 )
 from hil.info import BackendKind, Capability, ChipInfo, CoreInfo, Direction, MvmMode, PulseFamily
+from hil.matrix import ProgrammedMatrix, ProgrammingReport, program_matrix
 
 __all__ = [
     "BackendKind",
@@ -41,6 +42,8 @@ __all__ = [
     "MvmRequest",
     "MvmResult",
     "Outcome",
+    "ProgrammedMatrix",
+    "ProgrammingReport",
     "Pulse",
     "PulseFamily",
     "ReadResult",
@@ -48,4 +51,5 @@ __all__ = [
     "RequestError",
     "Window",
     "open_chip",
+    "program_matrix",
 ]
