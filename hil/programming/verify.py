@@ -47,7 +47,8 @@ IntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
 
 COUNTS_AT_G_MAX = 80  # margin counts in one device's g_max (HERMES: 80 counts at 10.35 µS)
-PATIENCE = 3  # reads on one side of the target before steps grow, before a device is judged stuck
+PATIENCE = 3  # misses in a row on one side of the target before steps grow
+GIVE_UP = 10  # misses in a row on one side before a device may be judged stuck
 
 
 class DeviceState(IntEnum):
@@ -247,9 +248,9 @@ class ProgramVerify(ProgrammingAlgorithm[VerifyState]):
         move = alpha * side * np.maximum(chord, np.abs(miss) / curve.steepest)
         ahead = bounded_move(curve, amplitude, move, most)
 
-        no_way_on = (ahead == amplitude) & (run > PATIENCE)
+        no_way_on = (ahead == amplitude) & (run >= GIVE_UP)
         progress = (first_siemens - siemens) * side
-        deaf = (np.abs(amplitude - first_code) >= curve.span / 2) & (run > PATIENCE)
+        deaf = (np.abs(amplitude - first_code) >= curve.span / 2) & (run >= GIVE_UP)
         deaf &= ~saturated & (progress < margin)
         stuck = ~inside & (no_way_on | deaf)
         again = ~inside & ~stuck
