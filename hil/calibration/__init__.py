@@ -19,12 +19,11 @@ from hil.calibration.input_range import InputRange, RangeRule, choose_input_rang
 from hil.calibration.record import (
     CalibrationRecord,
     Parameter,
-    apply_record,
     load_record,
-    require_valid,
     save_record,
 )
 from hil.calibration.search import BinarySearch, Knob, KnobPlace, LeastSquares, LinearSolve, Search
+from hil.calibration.validity import apply_record, require_valid
 
 __all__ = [
     "TEMPERATURE_BAND_KELVIN",

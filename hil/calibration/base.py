@@ -22,12 +22,14 @@ from hil.calibration.record import (
     Parameter,
     SettingName,
     WindowDocument,
+)
+from hil.calibration.search import Knob, KnobPlace, LinearSolve, Search
+from hil.calibration.validity import (
     require_valid,
     settings_digest,
     settings_of,
     software_revision,
 )
-from hil.calibration.search import Knob, KnobPlace, LinearSolve, Search
 from hil.core import CoreSettings, Window
 from hil.errors import HilError, RequestError
 from hil.measure import measure_mvm

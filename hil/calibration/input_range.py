@@ -29,7 +29,7 @@ from hil.calibration.search import Knob
 from hil.errors import RequestError
 from hil.info import CoreInfo
 
-__all__ = ["QUANTILE", "InputRange", "RangeRule", "input_range"]
+__all__ = ["QUANTILE", "InputRange", "RangeRule", "choose_input_range"]
 
 QUANTILE = 0.99995
 """Share of |x| that is not clipped."""

@@ -1,7 +1,7 @@
-"""Calibration records: documents that say what was found, on what, and when it no longer holds.
+"""Calibration records: documents that say what was found and on what. Knows no core.
 
 A record is tied to a chip, a core, the settings it depends on, the software, a temperature band
-and, where it describes programmed cells, their programming generation. Knows no search.
+and, where it describes programmed cells, their programming generation.
 """
 
 from __future__ import annotations
@@ -10,61 +10,29 @@ import hashlib
 import json
 import os
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import override
 
-from hil.core import CoreSettings, Window
+from hil.core import Window
 from hil.errors import RecordError
 from hil.info import BackendKind
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from hil.core import Core
-    from hil.info import CoreInfo
-
 __all__ = [
     "SCHEMA_VERSION",
-    "TRIMS",
     "CalibrationRecord",
     "Parameter",
     "WindowDocument",
-    "apply_record",
     "load_record",
-    "require_valid",
     "save_record",
-    "settings_digest",
-    "settings_of",
-    "software_revision",
+    "sha256_of",
 ]
 
 SCHEMA_VERSION = 1
-TRIMS = ("gain_trim", "offset_trim")
-"""Parameters that are registers of the core: fields of `CoreSettings`."""
-PACKAGE = "aimc-hil"
-DIGITS = 16
-"""Hexadecimal digits shown of a digest."""
-
-INFO_FIELDS = (
-    "model",
-    "rows",
-    "cols",
-    "devices_per_polarity",
-    "input",
-    "output_codes",
-    "output_ranges_siemens",
-    "gain_trim",
-    "offset_trim",
-    "device",
-)
-"""What of CoreInfo changes the meaning of a code, and so of a record."""
-
 DType = Literal["bool", "int64", "float64"]
 SettingName = Literal["output_range", "gain_trim", "offset_trim", "temperature_kelvin"]
 WIDENED: dict[DType, str] = {"bool": "b", "int64": "iu", "float64": "f"}
@@ -203,33 +171,10 @@ class CalibrationRecord(BaseModel):
         )
 
 
-def software_revision(info: CoreInfo) -> dict[str, str]:
-    """Return versions by component: this software's and those the core reports."""
-    try:
-        own = version(PACKAGE)
-    except PackageNotFoundError:  # run from a source tree that was not installed
-        own = "0+unknown"
-    return {**info.versions, PACKAGE: own}
-
-
-def settings_of(settings: CoreSettings, names: Iterable[SettingName]) -> dict[SettingName, str]:
-    """Return the named settings as short text; arrays as a digest of their codes."""
-    return {name: _as_text(getattr(settings, name)) for name in names}
-
-
-def settings_digest(info: CoreInfo, settings: dict[SettingName, str]) -> str:
-    """Return sha256 over the settings and what of `info` gives codes their meaning."""
-    document = {
-        "info": info.model_dump(mode="json", include=set(INFO_FIELDS)),
-        "settings": settings,
-    }
-    return _sha256(document)
-
-
 def save_record(record: CalibrationRecord, path: Path) -> None:
     """Write a record as JSON; the file is complete or not there (temporary file, then rename)."""
     body = record.model_dump(mode="json")
-    text = json.dumps({**body, "sha256": _sha256(body)}, indent=1, allow_nan=False)
+    text = json.dumps({**body, "sha256": sha256_of(body)}, indent=1, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     part = Path(name)
@@ -271,7 +216,7 @@ def load_record(path: Path) -> CalibrationRecord:
             wanted=SCHEMA_VERSION,
         )
     digest = document.pop("sha256", None)
-    if digest != _sha256(document):
+    if digest != sha256_of(document):
         raise RecordError(
             f"{path} was altered after it was written (sha256 differs); calibrate again",
             path=str(path),
@@ -287,107 +232,7 @@ def load_record(path: Path) -> CalibrationRecord:
         ) from error
 
 
-def require_valid(record: CalibrationRecord, core: Core) -> None:
-    """Refuse a record that does not hold for `core` as it is now.
-
-    Raises:
-        RecordError: With fields `field`, `value` (the core's) and `wanted` (the record's).
-    """
-    info = core.info
-    for field, value, wanted in (
-        ("backend", info.backend.value, record.backend.value),
-        ("chip_serial", info.chip_serial, record.chip_serial),
-        ("core", info.core, record.core),
-    ):
-        _require(record, field, value, wanted, "calibrate this core")
-    _require_software(record, info)
-    settings = settings_of(core.settings(), record.settings)
-    for name, wanted_text in record.settings.items():
-        _require(record, name, settings[name], wanted_text, "configure it so, or calibrate again")
-    _require(
-        record,
-        "settings_digest",
-        settings_digest(info, settings)[:DIGITS],
-        record.settings_digest[:DIGITS],
-        "the core's scales or limits have changed; calibrate again",
-    )
-    status = core.status()
-    away = abs(status.temperature_kelvin - record.temperature_kelvin)
-    if not away <= record.temperature_band_kelvin:
-        raise RecordError(
-            f"{record.kind} record: temperature is {status.temperature_kelvin:.2f} K, the record "
-            f"holds within {record.temperature_kelvin:.2f} ± {record.temperature_band_kelvin:g} K; "
-            "calibrate again at this temperature",
-            field="temperature_kelvin",
-            value=status.temperature_kelvin,
-            wanted=record.temperature_kelvin,
-        )
-    if record.generation is not None:
-        _require(
-            record,
-            "generation",
-            status.generation,
-            record.generation,
-            "cells were pulsed since; calibrate again",
-        )
-
-
-def apply_record(record: CalibrationRecord, core: Core) -> None:
-    """Set the trim registers that a valid record holds; the cells are not touched.
-
-    Raises:
-        RecordError: The record does not hold for this core, or holds no trim codes.
-    """
-    trims = {
-        name: record.array(name).astype(np.int16) for name in TRIMS if name in record.parameters
-    }
-    if not trims:
-        raise RecordError(
-            f"a {record.kind} record sets no register; use its parameters: "
-            f"{', '.join(record.parameters)}"
-        )
-    require_valid(record, core)
-    core.configure(CoreSettings(**trims))  # type: ignore[arg-type]  # names are TRIMS
-
-
-def _require(
-    record: CalibrationRecord, field: str, value: object, wanted: object, next_step: str
-) -> None:
-    if value != wanted:
-        raise RecordError(
-            f"{record.kind} record: {field} is {value}, the record was made for {wanted}; "
-            f"{next_step}",
-            field=field,
-            value=value,
-            wanted=wanted,
-        )
-
-
-def _require_software(record: CalibrationRecord, info: CoreInfo) -> None:
-    now = software_revision(info)
-    for name, made_with in record.software.items():
-        have = now.get(name, "none")
-        if _major(have) != _major(made_with):
-            raise RecordError(
-                f"{record.kind} record: {name} is {have}, the record was made with {made_with}; "
-                "calibrate again",
-                field="software",
-                value=have,
-                wanted=made_with,
-            )
-
-
-def _major(text: str) -> str:
-    return text.split(".", maxsplit=1)[0].split("+", maxsplit=1)[0]
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, np.ndarray):
-        codes = np.ascontiguousarray(value, dtype="<i4")
-        return f"sha256:{hashlib.sha256(codes.tobytes()).hexdigest()[:DIGITS]}"
-    return str(value)
-
-
-def _sha256(document: object) -> str:
+def sha256_of(document: object) -> str:
+    """Return the digest of a document's canonical JSON."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
