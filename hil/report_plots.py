@@ -159,6 +159,7 @@ def plot_placement(result: ExperimentResult) -> bytes:
         axis.set_xlim(0, result.cols)
         axis.set_ylim(result.rows, 0)
         axis.set_aspect("equal")
+        axis.spines[:].set_visible(True)
         axis.grid(visible=False)
         axis.set_title(f"core {core}", fontsize=9)
         axis.set_xlabel("column", fontsize=8)

@@ -102,6 +102,11 @@ def folder_with(path, results):
     return run.path
 
 
+@pytest.fixture(scope="module")
+def page_text(tmp_path_factory):
+    return write_report(folder_with(tmp_path_factory.mktemp("one"), make_result())).read_text()
+
+
 class Page(HTMLParser):
     def __init__(self):
         super().__init__()
@@ -117,28 +122,25 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_a_page_is_well_formed_self_contained_and_says_the_verdict_before_any_picture(tmp_path):
-    text = write_report(folder_with(tmp_path / "run", make_result())).read_text()
+def test_a_page_is_well_formed_self_contained_and_says_the_verdict_before_any_picture(page_text):
     page = Page()
-    page.feed(text)
+    page.feed(page_text)
     assert page.open == []
     assert len(page.links) == 6
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
-    assert not re.search(r"https?://|<script", text)
+    assert not re.search(r"https?://|<script", page_text)
     assert page.order.index("verdict good") < page.order.index("figure")
 
 
-def test_what_comes_from_outside_is_escaped(tmp_path):
-    text = write_report(folder_with(tmp_path / "run", make_result())).read_text()
-    assert "<digits>" not in text
-    assert "&lt;digits&gt; &amp; more" in text
+def test_what_comes_from_outside_is_escaped(page_text):
+    assert "<digits>" not in page_text
+    assert "&lt;digits&gt; &amp; more" in page_text
 
 
-def test_a_page_says_which_chip_answered_and_how_to_repeat_the_run(tmp_path):
-    text = write_report(folder_with(tmp_path / "run", make_result())).read_text()
-    assert "simulated chip" in text
-    assert "SIM-7" in text
-    assert "hil run &#x27;a b&#x27;" in text
+def test_a_page_says_which_chip_answered_and_how_to_repeat_the_run(page_text):
+    assert "simulated chip" in page_text
+    assert "SIM-7" in page_text
+    assert "hil run &#x27;a b&#x27;" in page_text
 
 
 def test_a_page_over_several_chips_gives_intervals(tmp_path):
