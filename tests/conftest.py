@@ -1,4 +1,4 @@
-"""Rules for every test: no global random state, one thread, derandomised examples, opt-in boards."""
+"""Rules for every test: no global random state, one thread, same examples, opt-in boards."""
 
 from __future__ import annotations
 
@@ -60,10 +60,8 @@ def global_state_is_untouched() -> Iterator[None]:
     yield
     assert random.getstate() == python_before, "the test used Python's global random generator"
     numpy_after = np.random.get_state()  # noqa: NPY002
-    assert all(np.array_equal(a, b) for a, b in zip(numpy_before, numpy_after, strict=True)), (
-        "the test used numpy's global random generator"
-    )
+    same = all(np.array_equal(a, b) for a, b in zip(numpy_before, numpy_after, strict=True))
+    assert same, "the test used numpy's global random generator"
     if torch is not None:
-        assert torch.equal(torch.get_rng_state(), torch_before), (
-            "the test used torch's global random generator"
-        )
+        same = torch.equal(torch.get_rng_state(), torch_before)
+        assert same, "the test used torch's global random generator"

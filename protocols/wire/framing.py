@@ -77,15 +77,20 @@ class Frame:
 
 def cobs_encode(data: bytes) -> bytes:
     """Encode without zero bytes; costs at most one byte in 254, plus one."""
+    codes = _CODES
+    runs = data.split(_DELIMITER)
+    parts = [codes[len(run)] + run if len(run) < _BLOCK else _long_run(run) for run in runs]
+    encoded = b"".join(parts)
+    # A full block at the very end needs no code behind it.
+    return encoded[:-1] if runs[-1] and len(runs[-1]) % _BLOCK == 0 else encoded
+
+
+def _long_run(run: bytes) -> bytes:
     parts: list[bytes] = []
-    for run in data.split(_DELIMITER):
-        rest = run
-        while len(rest) >= _BLOCK:
-            parts.append(b"\xff")
-            parts.append(rest[:_BLOCK])
-            rest = rest[_BLOCK:]
-        parts.append(_CODES[len(rest)] + rest)
-    return b"".join(parts)
+    while len(run) >= _BLOCK:
+        parts += (b"\xff", run[:_BLOCK])
+        run = run[_BLOCK:]
+    return b"".join((*parts, _CODES[len(run)], run))
 
 
 def cobs_decode(data: bytes) -> bytes:
