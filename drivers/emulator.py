@@ -75,7 +75,7 @@ class DeviceEmulator:
             text = f"core {incoming.core} is outside 0...{len(self._chip.cores) - 1}"
             return _refusal(ErrorClass.REQUEST, Status.NO_SUCH_CORE, text)
         core = self._chip.cores[incoming.core]
-        if incoming.core in self._closed:
+        if incoming.core in self._closed and not isinstance(message, wire.SafeStateRequest):
             text = (
                 f"core {incoming.core} of chip {self._chip.serial} is closed; open the chip again"
             )
