@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import override
 
 from hil.programming.base import (
@@ -17,14 +18,19 @@ from hil.programming.base import (
     ProgrammingProblem,
     Step,
 )
-from hil.programming.pulses import ResetCurve, reset_pulses, split_equally
+from hil.programming.pulses import ResetCurve, polarity_targets, reset_pulses
 
 __all__ = ["OpenLoop"]
+
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenLoop(ProgrammingAlgorithm[None]):
-    """Write once; devices of one polarity share the target equally. Nothing is verified."""
+    """Write once; devices of one polarity share the target equally, to the nearest code.
+
+    What one device misses by rounding, the next one makes up for. Nothing is verified.
+    """
 
     name = "open_loop"
 
@@ -33,9 +39,14 @@ class OpenLoop(ProgrammingAlgorithm[None]):
         """Return the only step."""
         info = problem.info
         curve = ResetCurve.of(info)
-        target = split_equally(info, problem.target_siemens)
-        every = np.arange(target.size)
-        pulse = reset_pulses(info, target.shape, every, curve.first_amplitude(target).ravel())
+        amplitude = np.concatenate(
+            [
+                _shared_amplitudes(curve, wanted, info.devices_per_polarity)
+                for wanted in polarity_targets(problem.target_siemens)
+            ]
+        )
+        every = np.arange(amplitude.size)
+        pulse = reset_pulses(info, amplitude.shape, every, amplitude.ravel())
         return Step(
             state=None,
             pulses=(pulse,),
@@ -48,3 +59,15 @@ class OpenLoop(ProgrammingAlgorithm[None]):
     def advance(self, state: None, observation: Observation) -> Step[None]:
         """Never called by `run_programming`: the first step has no probe."""
         raise NotImplementedError("open loop observes nothing; its first step is its last")
+
+
+def _shared_amplitudes(curve: ResetCurve, wanted: Array, devices: int) -> Array:
+    """Whole codes, (devices, rows, cols), whose nominal conductances add up to `wanted`."""
+    codes: list[Array] = []
+    left = wanted
+    for waiting in range(devices, 0, -1):
+        share = np.maximum(left, 0.0) / waiting
+        code = np.rint(curve.first_amplitude(np.where(wanted > 0, share, 0.0)))
+        codes.append(code)
+        left = left - curve.conductance(code)
+    return np.stack(codes)

@@ -103,13 +103,11 @@ class ResetCurve:
 
 
 def _inverse(codes: Array, siemens: Array) -> tuple[Array, Array]:
-    """Conductances rising strictly, with codes; a plateau is entered at its steep edge."""
-    values, first = np.unique(siemens[::-1], return_index=True)
-    highest = codes[::-1][first]  # the highest code of each value: right for the upper plateau
-    lowest = codes[np.searchsorted(-siemens, -values, side="left")]
-    edge = (highest + lowest) / 2
-    edge[0], edge[-1] = lowest[0], highest[-1]
-    return values, edge
+    """Conductances rising, with their codes; plateaus at the ends are left at the steep edge."""
+    top = int(np.flatnonzero(siemens == siemens[0])[-1])
+    bottom = int(np.flatnonzero(siemens == siemens[-1])[0])
+    steep = slice(top, bottom + 1)
+    return siemens[steep][::-1], codes[steep][::-1]
 
 
 def bounded_move(

@@ -48,7 +48,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 COUNTS_AT_G_MAX = 80  # margin counts in one device's g_max (HERMES: 80 counts at 10.35 µS)
 PATIENCE = 3  # misses in a row on one side of the target before steps grow
-GIVE_UP = 10  # misses in a row on one side before a device may be judged stuck
+GIVE_UP = 10  # misses in a row, the last at the end of the amplitude scale: the device is stuck
 
 
 class DeviceState(IntEnum):
@@ -76,7 +76,6 @@ class VerifyState:
         side: Sign of the last miss, int8.
         flips: Times the miss changed its side, int16.
         run: Misses in a row on one side, int16.
-        first_code, first_siemens: Amplitude and reading at the start of that run.
         iteration: Probes observed.
     """
 
@@ -89,8 +88,6 @@ class VerifyState:
     side: npt.NDArray[np.int8]
     flips: npt.NDArray[np.int16]
     run: npt.NDArray[np.int16]
-    first_code: Array
-    first_siemens: Array
     iteration: int
 
 
@@ -155,8 +152,6 @@ class ProgramVerify(ProgrammingAlgorithm[VerifyState]):
             side=np.zeros(shape, np.int8),
             flips=np.zeros(shape, np.int16),
             run=np.zeros(shape, np.int16),
-            first_code=np.zeros(shape),
-            first_siemens=np.zeros(shape),
             iteration=0,
         )
         at_set = np.flatnonzero(several)
@@ -228,19 +223,16 @@ class ProgramVerify(ProgrammingAlgorithm[VerifyState]):
     ) -> tuple[VerifyState, IntArray]:
         """Judge the devices read; return those to pulse again."""
         curve, target = state.curve, state.target_siemens.flat[read]
-        miss = siemens - target
-        high = _above_range(state.info, siemens, saturated)
         margin = self.margin_siemens(state.info, curve, target) * (1 + 1e-9)
+        high = _above_range(state.info, siemens, saturated)
+        siemens = np.where(high, np.maximum(siemens, target + margin), siemens)
+        miss = siemens - target
         inside = (np.abs(miss) <= margin) & ~high
-        side = np.where(high, 1, np.sign(miss)).astype(np.int8)
-        before = state.side.flat[read]
-        turned = side * before < 0
+        side = np.sign(miss).astype(np.int8)
+        turned = side * state.side.flat[read] < 0
         flips = state.flips.flat[read] + turned
-        fresh = turned | (before == 0)
-        run = np.where(fresh, 1, state.run.flat[read] + 1)
+        run = np.where(turned, 1, state.run.flat[read] + 1)
         amplitude = state.amplitude.flat[read]
-        first_code = np.where(fresh, amplitude, state.first_code.flat[read])
-        first_siemens = np.where(fresh, siemens, state.first_siemens.flat[read])
 
         most = self.max_step_codes or curve.span / 8
         alpha = self.gain / (1.0 + flips) * 2.0 ** np.clip(run - PATIENCE, 0, 16)
@@ -248,11 +240,7 @@ class ProgramVerify(ProgrammingAlgorithm[VerifyState]):
         move = alpha * side * np.maximum(chord, np.abs(miss) / curve.steepest)
         ahead = bounded_move(curve, amplitude, move, most)
 
-        no_way_on = (ahead == amplitude) & (run >= GIVE_UP)
-        progress = (first_siemens - siemens) * side
-        deaf = (np.abs(amplitude - first_code) >= curve.span / 2) & (run >= GIVE_UP)
-        deaf &= ~saturated & (progress < margin)
-        stuck = ~inside & (no_way_on | deaf)
+        stuck = ~inside & (ahead == amplitude) & (run >= GIVE_UP)
         again = ~inside & ~stuck
         verdict = np.where(
             inside, DeviceState.ACCEPTED, np.where(stuck, DeviceState.STUCK, DeviceState.PENDING)
@@ -264,8 +252,6 @@ class ProgramVerify(ProgrammingAlgorithm[VerifyState]):
             side=_put(state.side, read, side),
             flips=_put(state.flips, read, flips),
             run=_put(state.run, read, run),
-            first_code=_put(state.first_code, read, first_code),
-            first_siemens=_put(state.first_siemens, read, first_siemens),
         )
         return changed, read[again]
 
