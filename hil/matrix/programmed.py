@@ -88,7 +88,7 @@ class ProgrammedMatrix:
         self._seed = seed
         self._compensation = "none"
         self._probe = self._draw(InputKind.GAUSSIAN, CALIBRATION_VECTORS, CALIBRATION_STREAM)
-        self._calibrated_for_any_input = True
+        self._any_input = True
         self._baseline = 0.0
         self._report: ProgrammingReport | None = None
         for block in self.blocks:
@@ -181,26 +181,20 @@ class ProgrammedMatrix:
                 them and only these are fitted. None takes synthetic Gaussian inputs and also fits
                 every wider range, so that any later input finds a calibrated range.
         """
-        if input_codes is not None and (
-            input_codes.ndim != 2
-            or input_codes.shape[0] < 2
-            or input_codes.shape[1] != self.encoded.rows
-        ):
-            raise RequestError(
-                f"calibration inputs have shape {input_codes.shape}; "
-                f"(at least 2, {self.encoded.rows}) is needed"
-            )
-        self._reset_compensation()
-        self._calibrated_for_any_input = input_codes is None
-        if input_codes is not None:
-            self._probe = input_codes
+        self._expect(input_codes)
         for block in self.blocks:
-            block.fits = {}
-            block.output_range = block.predicted_range(block.rows_of(self._probe))
             block.calibrated = self._fit(block)
             block.fits = dict(block.calibrated)
         self._remember_baseline()
-        self._report = None
+
+    def expect(self, input_codes: IntArray) -> None:
+        """Choose output ranges for inputs like these and take the drift baseline; fit nothing.
+
+        Args:
+            input_codes: Representative inputs (batch >= 2, rows).
+        """
+        self._expect(input_codes)
+        self._remember_baseline()
 
     def compensate_drift(self, mode: DriftMode | str = DriftMode.GLOBAL) -> None:
         """Compensate drift as it stands now; replaces an earlier compensation.
@@ -237,6 +231,24 @@ class ProgrammedMatrix:
         self._report = evaluate(self, stream=EVALUATION_STREAM)
         return self._report
 
+    def _expect(self, input_codes: IntArray | None) -> None:
+        """Forget every correction and choose output ranges."""
+        if input_codes is not None:
+            shape = input_codes.shape
+            if len(shape) != 2 or shape[0] < 2 or shape[1] != self.encoded.rows:
+                raise RequestError(
+                    f"representative inputs have shape {shape}; "
+                    f"(at least 2, {self.encoded.rows}) is needed"
+                )
+            self._probe = input_codes
+        self._any_input = input_codes is None
+        for block in self.blocks:
+            block.calibrated = {}
+        self._reset_compensation()
+        for block in self.blocks:
+            block.output_range = block.predicted_range(block.rows_of(self._probe))
+        self._report = None
+
     def _sum(
         self, input_codes: IntArray, blocks: Sequence[tuple[ProgrammedBlock, int | None]]
     ) -> MatrixOutput:
@@ -262,7 +274,7 @@ class ProgrammedMatrix:
     def _fit(self, block: ProgrammedBlock) -> dict[int, Any]:
         codes = np.ascontiguousarray(block.rows_of(self._probe))
         last = block.output_range
-        if self._calibrated_for_any_input:
+        if self._any_input:
             last = max(last, block.widest_range())
         return {k: block.fit(codes, k) for k in range(block.output_range, last + 1)}
 
