@@ -53,7 +53,7 @@ class Parameter(BaseModel):
     unit: str
     dtype: DType
     shape: tuple[Annotated[int, Field(ge=0)], ...]
-    values: tuple[bool | int | float, ...]
+    values: tuple[bool | int | float, ...] = Field(repr=False)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -169,6 +169,8 @@ class CalibrationRecord(BaseModel):
             f"<CalibrationRecord {self.kind} of core {self.core} of {self.chip_serial}: "
             f"{int(good.sum())} of {good.size} good>"
         )
+
+    __str__ = __repr__  # pydantic's own would print every value
 
 
 def save_record(record: CalibrationRecord, path: Path) -> None:

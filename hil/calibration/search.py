@@ -28,6 +28,8 @@ S = TypeVar("S")
 
 CONTINUOUS_BISECTIONS = 48
 """Halvings of a continuous knob: below float resolution of any correction used here."""
+ROUNDING = 1e-9
+"""Share of a step by which a quotient of allowed values may be off."""
 SLOPE_SIGNIFICANCE = 5.0
 """Standard errors by which a fitted slope must differ from zero to count as a response."""
 
@@ -125,7 +127,17 @@ class Search(ABC, Generic[S]):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BisectionState:
-    """Bracket per instance: the two ends, their errors, and what is being tried."""
+    """Bracket per instance: its ends and their errors, what is being tried, who takes part.
+
+    Attributes:
+        low, high, low_error, high_error: The bracket.
+        tried: Values whose errors come next.
+        active: Instances whose bracket is being halved.
+        left: Halvings left in this pass.
+        ends_tried: Limits measured so far, of two.
+        top, top_error: The upper limit, kept for the second pass.
+        band: Lowest value with zero error, set in the second pass; NaN where there is none.
+    """
 
     knob: Knob
     low: Array
@@ -133,17 +145,22 @@ class BisectionState:
     low_error: Array
     high_error: Array
     tried: Array
-    left: int
+    active: BoolArray
+    left: int = 0
     ends_tried: int = 0
+    top: Array
+    top_error: Array
+    band: Array | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class BinarySearch(Search[BisectionState]):
     """Halve a bracket around the sign change, then take its better end.
 
-    Needs a monotone error, of either direction, and 2 + log2(range / step) trials. An instance
-    whose error does not change sign between the limits takes the limit with the smaller error and
-    is not found; one that does not respond at all keeps the neutral value.
+    Needs a monotone error, of either direction, and 2 + log2(range / step) trials; where a coarse
+    converter shows zero over a band of values, as many again to find its other edge, and the middle
+    is taken. An instance whose error does not change sign between the limits takes the limit with
+    the smaller error and is not found; one that does not respond at all stays neutral.
     """
 
     name = "binary_search"
@@ -151,9 +168,6 @@ class BinarySearch(Search[BisectionState]):
     @override
     def start(self, knob: Knob, instances: int) -> Trial[BisectionState]:
         low, high = knob.full(instances, knob.low), knob.full(instances, knob.high)
-        left = CONTINUOUS_BISECTIONS
-        if knob.step is not None:
-            left = int(np.ceil(np.log2(max((knob.high - knob.low) / knob.step, 1.0))))
         unknown = knob.full(instances, np.nan)
         state = BisectionState(
             knob=knob,
@@ -162,7 +176,9 @@ class BinarySearch(Search[BisectionState]):
             low_error=unknown,
             high_error=unknown,
             tried=low,
-            left=left,
+            active=np.zeros(instances, np.bool_),
+            top=high,
+            top_error=unknown,
         )
         return Trial(state=state, values=low)
 
@@ -171,10 +187,11 @@ class BinarySearch(Search[BisectionState]):
         if state.ends_tried == 0:
             return self._try(replace(state, low_error=error, ends_tried=1), state.high)
         if state.ends_tried == 1:
-            return self._halve(replace(state, high_error=error, ends_tried=2))
-        inside = _changes_sign(state)  # the others keep their limits
+            state = replace(state, high_error=error, top_error=error, ends_tried=2)
+            active = _changes_sign(state.low_error, error)
+            return self._halve(replace(state, active=active, left=_halvings(state.knob)))
         same = np.sign(error) == np.sign(state.low_error)
-        raised, lowered = inside & same, inside & ~same
+        raised, lowered = state.active & same, state.active & ~same
         return self._halve(
             replace(
                 state,
@@ -187,13 +204,37 @@ class BinarySearch(Search[BisectionState]):
         )
 
     def _halve(self, state: BisectionState) -> Trial[BisectionState]:
-        found = _changes_sign(state)
-        if state.left > 0 and bool(found.any()):
+        if state.left > 0 and bool(state.active.any()):
             return self._try(state, _below(state.knob, (state.low + state.high) / 2))
+        if state.band is not None:
+            return self._end(state)
+        # Zero at the upper end: the band of zeros begins there. At the lower: at the limit.
+        above, below = state.high_error == 0, state.low_error == 0
+        band = np.where(below, state.knob.low, np.where(above, state.high, np.nan))
+        climb = state.active & above & ~below
+        state = replace(
+            state,
+            band=band,
+            active=climb & (state.top_error != 0),
+            low=np.where(climb, np.where(state.top_error == 0, state.top, state.high), state.low),
+            low_error=np.where(climb, 0.0, state.low_error),
+            high=np.where(climb, state.top, state.high),
+            high_error=np.where(climb, state.top_error, state.high_error),
+            left=_halvings(state.knob),
+        )
+        return self._halve(state)
+
+    @staticmethod
+    def _end(state: BisectionState) -> Trial[BisectionState]:
+        assert state.band is not None  # noqa: S101 - set by the second pass
+        found = _changes_sign(state.low_error, state.high_error)
         better = np.abs(state.low_error) <= np.abs(state.high_error)
-        silent = ~found & (state.low_error == state.high_error)
         values = np.where(better, state.low, state.high)
-        values = np.where(silent, state.knob.neutral, values)
+        banded = found & np.isfinite(state.band) & (state.low_error == 0)
+        values = _below(state.knob, (np.where(banded, state.band, values) + values) / 2)
+        silent = ~found & (state.low_error == state.high_error)
+        zero_throughout = (state.band == state.knob.low) & (state.top_error == 0)
+        values = np.where(silent | zero_throughout, state.knob.neutral, values)
         return Trial(state=state, values=values, found=found)
 
     @staticmethod
@@ -201,15 +242,21 @@ class BinarySearch(Search[BisectionState]):
         return Trial(state=replace(state, tried=values), values=values)
 
 
-def _changes_sign(state: BisectionState) -> BoolArray:
-    return np.sign(state.low_error) * np.sign(state.high_error) <= 0
+def _changes_sign(low_error: Array, high_error: Array) -> BoolArray:
+    return np.sign(low_error) * np.sign(high_error) <= 0
+
+
+def _halvings(knob: Knob) -> int:
+    if knob.step is None:
+        return CONTINUOUS_BISECTIONS
+    return int(np.ceil(np.log2(max((knob.high - knob.low) / knob.step, 1.0))))
 
 
 def _below(knob: Knob, values: Array) -> Array:
     """Return the allowed value at or below each (a midpoint must not round up to its own end)."""
     if knob.step is None:
         return values
-    return knob.low + knob.step * np.floor((values - knob.low) / knob.step)
+    return knob.low + knob.step * np.floor((values - knob.low) / knob.step + ROUNDING)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -320,6 +367,5 @@ def _root(
     at = centre - error / np.where(responds, slope, 1.0)
     slack = (knob.step or 0.0) / 2
     inside = (knob.low - slack <= at) & (at <= knob.high + slack)
-    zero = error == 0
-    values = np.where(responds, knob.settle(at), np.where(zero, centre, knob.neutral))
-    return values, (responds & inside) | (zero & ~responds)
+    values = np.where(responds, knob.settle(at), knob.neutral)
+    return values, np.where(responds, inside, error == 0)
