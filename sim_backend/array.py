@@ -245,7 +245,7 @@ class PhysicalArray:
         aged = self._conductances(now_s)
         key = (request.window, request.direction)
         if request.mode is MvmMode.REFERENCE:
-            return self._reference(request.window)
+            return self._reference(request)
         if key not in self._products:
             w = request.window or Window(row=0, col=0, rows=self._info.rows, cols=self._info.cols)
             rows, cols = slice(w.row, w.row + w.rows), slice(w.col, w.col + w.cols)
@@ -264,14 +264,16 @@ class PhysicalArray:
             )
         return self._products[key]
 
-    def _reference(self, window: Window | None) -> _Product:
+    def _reference(self, request: MvmRequest) -> _Product:
         """The reference conductance g_max (per polarity) in every cell of the window."""
-        w = window or Window(row=0, col=0, rows=self._info.rows, cols=self._info.cols)
-        lines = slice(w.col, w.col + w.cols)
+        w = request.window or Window(row=0, col=0, rows=self._info.rows, cols=self._info.cols)
+        converter, inputs, lines = self._cols, w.rows, slice(w.col, w.col + w.cols)
+        if request.direction is Direction.TRANSPOSED:
+            converter, inputs, lines = self._rows, w.cols, slice(w.row, w.row + w.rows)
         unit = self._info.devices_per_polarity * self._codes_per_unit()
-        matrix = (self._cols.gain[lines] * unit).expand(w.rows, w.cols).contiguous()
+        matrix = (converter.gain[lines] * unit).expand(inputs, -1).contiguous()
         return _Product(
-            matrix=matrix, variance=matrix, offset=self._cols.offset_codes[lines].contiguous()
+            matrix=matrix, variance=matrix, offset=converter.offset_codes[lines].contiguous()
         )
 
     def _codes_per_unit(self) -> float:

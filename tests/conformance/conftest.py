@@ -1,0 +1,48 @@
+"""Chips under the conformance suite: simulated, the same through encoded frames, and any board."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from hil import Chip, open_chip
+
+QUIET = (
+    "sim:ideal?rows=24&cols=20&cores=2&seed=7",
+    "sim:hermes?rows=24&cols=20&cores=2&seed=7&noise=off&off=drift+relaxation",
+)
+"""Chips whose answer depends on the request and the cells alone."""
+
+NOISY = (
+    "sim:hermes?rows=24&cols=20&cores=2&seed=7&devices=2",
+    "sim:aon?rows=20&cols=24&seed=7&adc_bits=10",
+)
+
+
+def _with_loopback(addresses: tuple[str, ...]) -> list[str]:
+    return [*addresses, *(f"loopback:{address}" for address in addresses)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    boards = metafunc.config.getoption("--board")
+    if "quiet_chip" in metafunc.fixturenames:
+        metafunc.parametrize("quiet_address", _with_loopback(QUIET))
+    elif "inner_address" in metafunc.fixturenames:
+        metafunc.parametrize("inner_address", [*QUIET, *NOISY])
+    elif "address" in metafunc.fixturenames:
+        metafunc.parametrize("address", [*_with_loopback((*QUIET, *NOISY)), *boards])
+
+
+@pytest.fixture
+def chip(address: str) -> Iterator[Chip]:
+    """Any chip, noise and all."""
+    with open_chip(address) as opened:
+        yield opened
+
+
+@pytest.fixture
+def quiet_chip(quiet_address: str) -> Iterator[Chip]:
+    """A chip without noise and drift."""
+    with open_chip(quiet_address) as opened:
+        yield opened
