@@ -43,7 +43,8 @@ class Point(Document):
     """Accuracy of one method at one age with one compensation.
 
     Attributes:
-        age_s: Age asked for: chip time since the end of calibration, s.
+        age_s: Age asked for: chip time since the last pulse, s.
+        measured_age_s: Oldest age of a layer when the measurement ended, s.
         accuracy: Share of the test images classified correctly.
         mvm_error: Mean over layers of the MVM error on the activations of the test images.
         saturated_share: Mean over layers of the share of output codes that were clipped.
@@ -51,6 +52,7 @@ class Point(Document):
 
     method: str
     age_s: float
+    measured_age_s: float
     compensation: str
     accuracy: float
     mvm_error: float
@@ -91,7 +93,8 @@ class MethodResult(Document):
         pulses_histogram: Devices that got 0, 1, 2, ... pulses.
         reads, mvms: Devices read and vectors multiplied while programming.
         mvm_error, mvm_error_affine: On test inputs independent of those used to program, before
-            and after the per-column affine correction (mean over the blocks).
+            and after the per-column affine correction: mean over the layers that stand in the
+            array when programming has ended (one, for a plan that reprograms).
         mvm_error_relu, mvm_error_relu_affine: The same on non-negative inputs.
         chip_s, wall_s: Time of programming and calibration, on the chip and on this machine.
     """
@@ -105,10 +108,10 @@ class MethodResult(Document):
     pulses_histogram: tuple[int, ...]
     reads: int
     mvms: int
-    mvm_error: float
-    mvm_error_affine: float
-    mvm_error_relu: float
-    mvm_error_relu_affine: float
+    mvm_error: float | None
+    mvm_error_affine: float | None
+    mvm_error_relu: float | None
+    mvm_error_relu_affine: float | None
     chip_s: float
     wall_s: float
 

@@ -107,12 +107,17 @@ class TimeSection(Section):
     """When to measure, and what to do about drift.
 
     Attributes:
-        ages_s: Ages after the calibration that follows the last pulse, s, rising.
+        settle_s: Wait between the last pulse and calibration, s.
+        ages_s: Ages since the last pulse, s, rising. An age that programming and calibration have
+            passed already is measured at once.
         compensation: What is tried at every age, each from the state after programming.
     """
 
+    settle_s: Age = 0.0
     ages_s: tuple[Age, ...] = Field(default=(0.0, 3_600.0, 86_400.0), min_length=1, max_length=50)
-    compensation: tuple[Compensation, ...] = Field(default=("none", "affine"), min_length=1)
+    compensation: tuple[Compensation, ...] = Field(
+        default=("none", "affine"), min_length=1, max_length=5
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -252,8 +252,8 @@ def _programming_table(runs: tuple[ExperimentResult, ...]) -> str:
             str(max(m.pulses_max for m in of_all)),
             f"{sum(m.reads for m in of_all) // n:,}",
             f"{sum(m.mvms for m in of_all) // n:,}",
-            f"{sum(m.mvm_error for m in of_all) / n:.1%}",
-            f"{sum(m.mvm_error_affine for m in of_all) / n:.1%}",
+            _mean_percent([m.mvm_error for m in of_all]),
+            _mean_percent([m.mvm_error_affine for m in of_all]),
             _duration(sum(m.chip_s for m in of_all) / n),
             _duration(sum(m.wall_s for m in of_all) / n),
         )
@@ -261,7 +261,7 @@ def _programming_table(runs: tuple[ExperimentResult, ...]) -> str:
     return (
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
         "<p class=note>MVM errors here: random inputs independent of those used to program, "
-        "mean of the blocks.</p>"
+        "mean of the layers.</p>"
     )
 
 
@@ -294,6 +294,11 @@ def _percent(row: Spread, quantity: Literal["accuracy", "mvm_error"]) -> str:
     value = row.accuracy if quantity == "accuracy" else row.mvm_error
     half = row.accuracy_half if quantity == "accuracy" else row.mvm_error_half
     return f"{100 * value:.1f}" + (f" ± {100 * half:.1f}" if half is not None else "") + " %"
+
+
+def _mean_percent(values: list[float | None]) -> str:
+    known = [v for v in values if v is not None]
+    return f"{sum(known) / len(known):.1%}" if known else "not measured"
 
 
 def _duration(seconds: float) -> str:

@@ -61,7 +61,7 @@ def plot_mvm_error(runs: tuple[ExperimentResult, ...]) -> bytes:
     figure, axes = _method_panels(runs[0])
     for axis, method in zip(axes, _methods(runs[0]), strict=True):
         _lines(axis, rows, method, "mvm_error")
-        axis.set_ylim(0, 108 * max(r.mvm_error for r in rows))
+        axis.set_ylim(0, max(0.1, 108 * max(r.mvm_error for r in rows)))  # 0.1: no error at all
     axes[0].set_ylabel("MVM error on test activations, %")
     _legend(figure, axes[0])
     return _png(figure)
@@ -114,7 +114,7 @@ def plot_layers(result: ExperimentResult) -> bytes:
             )
     axis.set_xticks(np.arange(len(names)), names, rotation=35, ha="right", fontsize=8)
     axis.set_ylabel("MVM error, %")
-    axis.set_ylim(0, axis.get_ylim()[1] * 1.25)
+    axis.set_ylim(0, max(0.1, axis.get_ylim()[1] * 1.25))
     axis.legend(frameon=False, fontsize=7.5, ncols=2, loc="upper left")
     return _png(figure)
 
@@ -205,7 +205,7 @@ def _method_panels(result: ExperimentResult) -> tuple[Figure, list[Axes]]:
         axis.set_title(METHOD_NAMES.get(method, method), fontsize=10)
         axis.set_xticks(range(len(result.ages_s)), [age_text(a) for a in result.ages_s])
         axis.set_xlim(-0.3, len(result.ages_s) - 0.7)
-        axis.set_xlabel("age after calibration")
+        axis.set_xlabel("time since the last pulse")
         if axis is not axes[0]:
             axis.tick_params(labelleft=False)
     return figure, axes

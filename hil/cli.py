@@ -1,0 +1,128 @@
+"""The command `hil`: assembles the commands, turns errors into sentences and exit codes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from enum import IntEnum
+from typing import Annotated
+
+import typer
+
+from hil.cli_chip import calibrate, info, program
+from hil.cli_output import say
+from hil.cli_run import demo, report, run
+from hil.cli_study import train
+from hil.errors import (
+    CoreTimeoutError,
+    CoreUnavailableError,
+    DeviceFaultError,
+    HilError,
+)
+
+__all__ = ["ExitCode", "app", "main"]
+
+
+class ExitCode(IntEnum):
+    """What `hil` tells the shell."""
+
+    DONE = 0
+    GOAL_NOT_MET = 1
+    WRONG_REQUEST = 2
+    CORE_FAILED = 3
+    INTERRUPTED = 130
+
+
+_MANUAL = """Program phase-change-memory in-memory-computing chips and run trained networks on them.
+
+The same command drives a simulated chip and a board; only the ADDRESS differs, and nothing ever \
+falls back to a simulator. People read stderr; programs read stdout, which gets one line of JSON \
+with the results. Every run leaves a folder (--out DIR) with its record, its journal, the wear of \
+the devices, pictures and a one-page report, from which it can be repeated.
+
+[bold]ADDRESSES[/bold]
+
+sim:hermes?cores=2&seed=7      simulated 14 nm chip, 256x256 cells a core
+sim:aon                        simulated 1024x512 array
+sim:pcm90                      90 nm statistics
+sim:ideal                      exact integer product, no physics
+loopback:sim:hermes?seed=7     through the board driver, every byte encoded
+
+An option of an address is key=value; a wrong one is answered with those that are known. Put \
+addresses in quotes: the shell has its own use for & and ?.
+
+[bold]EXAMPLES[/bold]
+
+hil demo
+hil run digits --core "sim:hermes?cores=2&seed=3" --out runs/three
+hil run digits --set data.samples=64 --set "time.ages_s=\\[0, 60]"
+hil report runs/three
+
+[bold]EXIT CODES[/bold]
+
+0    done
+1    done, but the goal was not met
+2    wrong request: one sentence says what is allowed; no pulse has left
+3    the core failed or did not answer; the record says how far it came
+130  interrupted from the keyboard
+"""
+
+app = typer.Typer(
+    name="hil",
+    help=_MANUAL,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_EXPERIMENTS = "Experiments"
+_CHIP = "The chip at hand"
+_STUDIES = "Studies"
+
+app.command(rich_help_panel=_EXPERIMENTS)(demo)
+app.command(rich_help_panel=_EXPERIMENTS)(run)
+app.command(rich_help_panel=_EXPERIMENTS)(report)
+app.command(rich_help_panel=_CHIP)(info)
+app.command(rich_help_panel=_CHIP)(program)
+app.command(rich_help_panel=_CHIP)(calibrate)
+app.command(rich_help_panel=_STUDIES)(train)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        print(version("aimc-hil"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the log on stderr as well.")
+    ] = False,
+) -> None:
+    """Set what holds for every command."""
+    if verbose:
+        logging.basicConfig(stream=sys.stderr, format="%(name)s: %(message)s")
+        logging.getLogger("hil").setLevel(logging.INFO)
+
+
+def main() -> None:
+    """Run the command line of this process and leave with its exit code."""
+    try:
+        app(prog_name="hil")
+    except (CoreUnavailableError, CoreTimeoutError, DeviceFaultError) as error:
+        say(f"hil: {error}")
+        sys.exit(ExitCode.CORE_FAILED)
+    except HilError as error:
+        say(f"hil: {error}")
+        sys.exit(ExitCode.WRONG_REQUEST)
+    except KeyboardInterrupt:
+        say("hil: interrupted; the chip was put into its safe state")
+        sys.exit(ExitCode.INTERRUPTED)

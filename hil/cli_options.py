@@ -1,0 +1,94 @@
+"""Options that the commands share, and the folder in which a command's run is kept."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import JsonValue
+
+from hil.record import RunFolder, new_record
+
+__all__ = [
+    "DEFAULT_ADDRESS",
+    "CoreOption",
+    "DataOption",
+    "OutOption",
+    "SeedOption",
+    "default_folder",
+    "run_folder",
+]
+
+DEFAULT_ADDRESS = "sim:hermes?cores=2&seed=7"
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+CoreOption = Annotated[
+    str,
+    typer.Option("--core", metavar="ADDRESS", help="Address of the chip, see hil --help."),
+]
+SeedOption = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        min=0,
+        max=2**31 - 1,
+        help="Seed of everything the host draws (a simulated chip has its own, in the address).",
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Run folder to make; if it holds a run already, DIR-2, DIR-3, ... "
+        "\\[default: runs/NAME-TIME]",
+    ),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder of the data sets that are not embedded.",
+        rich_help_panel=None,
+    ),
+]
+
+
+def default_folder(name: str) -> Path:
+    """Return runs/NAME-TIME in the working directory."""
+    return Path("runs") / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+
+
+@contextmanager
+def run_folder(
+    name: str,
+    out: Path | None,
+    *,
+    seed: int,
+    address: str | None = None,
+    recipe: dict[str, JsonValue] | None = None,
+) -> Iterator[RunFolder]:
+    """Make a run folder with its record and keep the log of the run in it."""
+    record = new_record(
+        name, command=("hil", *sys.argv[1:]), seed=seed, address=address, recipe=recipe
+    )
+    with RunFolder.create(out or default_folder(name), record) as folder:
+        handler = logging.FileHandler(folder.path / "run.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter(_LOG_FORMAT))
+        logger = logging.getLogger("hil")
+        before = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            yield folder
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(before)
+            handler.close()
