@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch  # noqa: F401 - its first import draws from Python's generator; not inside a test
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+import sim_backend.sim_core  # noqa: F401 - torch's first import must not fall inside a test
 from hil import open_chip
 from hil.core import Outcome, Window
 from hil.errors import DeviceFaultError, RequestError

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import sim_backend.sim_core  # noqa: F401 - torch's first import must not fall inside a test
+from hil import open_chip
 from hil.core import Window
 from hil.errors import RequestError
 from hil.info import PulseFamily
@@ -326,3 +328,26 @@ def test_every_unfinished_device_is_pulsed_or_declared_stuck(linear_cells, fault
         )
         rounds += 1
     assert 1 < rounds <= algorithm.max_iterations
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    "address",
+    [
+        "sim:hermes?rows=64&cols=64&devices=1&seed=4&off=mismatch+stuck",
+        "sim:hermes?rows=64&cols=64&devices=2&seed=4&off=mismatch+stuck",
+        "sim:aon?rows=64&cols=64&seed=4&off=mismatch+stuck",
+    ],
+    ids=["one device", "two devices", "aon"],
+)
+def test_simulated_pcm_converges_within_thirty_iterations(address):
+    """All of 4,096 cells but those whose own SET state is below the target (about 1 %)."""
+    with open_chip(address) as chip:
+        core = chip.cores[0]
+        target = target_of(core)
+        result = program(core, target)
+    assert result.iterations <= 30
+    assert result.success_share >= 0.985
+    low = np.abs(target) < 0.5 * core.info.device.g_max_siemens
+    assert result.done[low].mean() >= 0.998  # 0.999 less two standard errors of 2,500 cells
+    assert result.pulses_per_device < 3
