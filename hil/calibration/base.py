@@ -148,7 +148,12 @@ class Measurement(ABC):
 
     @abstractmethod
     def stimulus(self, setup: Setup, rng: np.random.Generator) -> Stimulus:
-        """Return inputs to apply; called for the search, and again for the final judgement."""
+        """Return the inputs that the search works on."""
+
+    def check_stimulus(self, setup: Setup, rng: np.random.Generator, first: Seen) -> Stimulus:
+        """Return the inputs to judge the result on; by default fresh ones of the same kind."""
+        del first
+        return self.stimulus(setup, rng)
 
     @abstractmethod
     def error(self, knob: str, values: Values, seen: Seen, first: Seen) -> Array:
@@ -300,9 +305,8 @@ def _settle(
         found[knob.name], searches[knob.name] = trial.found, how.name
         if knob.place is KnobPlace.REGISTER:
             seen = bench.observe(stimulus)
-    # Values are judged on fresh inputs; a plain readout, without knobs, is repeated as it was.
-    again = measurement.stimulus(bench.setup, rng) if knobs else stimulus
-    return measurement.judge(bench.values, found, bench.observe(again), first), searches
+    check = bench.observe(measurement.check_stimulus(bench.setup, rng, first))
+    return measurement.judge(bench.values, found, check, first), searches
 
 
 def _record(

@@ -11,6 +11,7 @@ from typing_extensions import override
 from hil.calibration.base import (
     Array,
     BoolArray,
+    IntArray,
     Judgement,
     Measurement,
     Seen,
@@ -33,6 +34,10 @@ HIGHEST_SCALE = 64.0
 """Limit of the scale: a year of drift and the worst converter stay far below."""
 LOWEST_CORRELATION = 0.5
 """A col whose corrected output explains less than its square of the variance is not trusted."""
+KEPT_BACK = 4
+"""Of given inputs, one vector in this many is kept for the residual."""
+LEAST_GIVEN = 8
+"""Given inputs: two vectors at least on either side."""
 LEAST_UNSATURATED = 0.5
 """Share of a col's vectors that must be unsaturated."""
 
@@ -50,6 +55,8 @@ class ColumnAffine(Measurement):
         target_siemens: What it should hold, S, (rows, cols) of the window.
         vectors: Random vectors to fit over, at least 2.
         inputs: Their distribution.
+        input_codes: Representative inputs to use instead, (vectors, rows of the window); every
+            fourth is kept back for the residual.
         mode: Execution mode; None is the core's fastest.
         output_range: Range to measure in, the one that inference will use; None keeps the core's.
     """
@@ -62,6 +69,7 @@ class ColumnAffine(Measurement):
     target_siemens: Array
     vectors: int = 2048
     inputs: InputKind = InputKind.GAUSSIAN
+    input_codes: IntArray | None = None
     mode: MvmMode | None = None
     output_range: int | None = None
 
@@ -73,6 +81,14 @@ class ColumnAffine(Measurement):
             raise RequestError(f"target has shape {shape}, its window is {wanted}")
         if not np.isfinite(self.target_siemens).all():
             raise RequestError("target conductance holds NaN or infinity; give finite values")
+        given = self.input_codes
+        if given is not None and (
+            given.ndim != 2 or given.shape[0] < LEAST_GIVEN or given.shape[1] != self.window.rows
+        ):
+            raise RequestError(
+                f"input_codes have shape {given.shape}; give ({LEAST_GIVEN} or more vectors, "
+                f"{self.window.rows} rows of the window)"
+            )
 
     @classmethod
     def in_best_range(
@@ -106,8 +122,18 @@ class ColumnAffine(Measurement):
 
     @override
     def stimulus(self, setup: Setup, rng: np.random.Generator) -> Stimulus:
-        codes = random_inputs(self.inputs, self.vectors, self.window.rows, setup.info.input, rng)
-        return Stimulus(input_codes=codes, window=self.window, mode=self.mode)
+        codes = self.input_codes
+        if codes is None:
+            return self._random(setup, rng)
+        kept_back = np.arange(codes.shape[0]) % KEPT_BACK == KEPT_BACK - 1
+        return Stimulus(input_codes=codes[~kept_back], window=self.window, mode=self.mode)
+
+    @override
+    def check_stimulus(self, setup: Setup, rng: np.random.Generator, first: Seen) -> Stimulus:
+        if self.input_codes is None:
+            return self._random(setup, rng)
+        kept_back = self.input_codes[KEPT_BACK - 1 :: KEPT_BACK]
+        return Stimulus(input_codes=kept_back, window=self.window, mode=self.mode)
 
     @override
     def error(self, knob: str, values: Values, seen: Seen, first: Seen) -> Array:
@@ -138,6 +164,10 @@ class ColumnAffine(Measurement):
     @override
     def wanted_range(self) -> int | None:
         return self.output_range
+
+    def _random(self, setup: Setup, rng: np.random.Generator) -> Stimulus:
+        codes = random_inputs(self.inputs, self.vectors, self.window.rows, setup.info.input, rng)
+        return Stimulus(input_codes=codes, window=self.window, mode=self.mode)
 
     def _pairs(self, seen: Seen) -> tuple[Array, Array]:
         """Return measured and exact outputs, (batch, cols), S; saturated entries count for nothing.

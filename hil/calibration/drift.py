@@ -124,6 +124,10 @@ class DriftBaseline(Measurement):
         return Stimulus(input_codes=codes, window=self.window, mode=self.mode)
 
     @override
+    def check_stimulus(self, setup: Setup, rng: np.random.Generator, first: Seen) -> Stimulus:
+        return Stimulus(input_codes=first.input_codes, window=self.window, mode=self.mode)
+
+    @override
     def error(self, knob: str, values: Values, seen: Seen, first: Seen) -> Array:
         raise RequestError(f"a {self.kind} has no knob {knob}")
 

@@ -176,7 +176,7 @@ class CalibrationRecord(BaseModel):
 def save_record(record: CalibrationRecord, path: Path) -> None:
     """Write a record as JSON; the file is complete or not there (temporary file, then rename)."""
     body = record.model_dump(mode="json")
-    text = json.dumps({**body, "sha256": sha256_of(body)}, indent=1, allow_nan=False)
+    text = json.dumps({**body, "sha256": sha256_of(body)}, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     part = Path(name)

@@ -404,6 +404,26 @@ def test_affine_removes_gain_and_offset(kind):
     assert mvm_error(fit.apply(raw), exact) < 1.1 * floor
 
 
+def test_affine_fits_given_inputs_and_is_judged_on_those_kept_back():
+    core = LinearColumns(spread_columns())
+    x = random_inputs(InputKind.RELU, 400, BLOCK.rows, core.info.input, np.random.default_rng(2))
+    calibration = ColumnAffine(window=BLOCK, target_siemens=target_of(core), input_codes=x)
+    applied: list[np.ndarray] = []
+
+    def keep(event):
+        if event.verb == "mvm":
+            applied.append(event.request.input_codes)
+
+    core.observe(keep)
+    record = run_calibration(core, calibration, seed=1)
+    assert record.success_mask.all()
+    fitted, judged = applied
+    np.testing.assert_array_equal(judged, x[3::4])
+    assert sorted(map(bytes, [*fitted, *judged])) == sorted(map(bytes, x))
+    with pytest.raises(RequestError, match=r"input_codes have shape \(5, 16\)"):
+        replace(calibration, input_codes=x[:5])
+
+
 def test_affine_leaves_saturated_outputs_out_of_the_fit():
     columns = spread_columns(gain=np.full(COLS, 1.5), offset=np.zeros(COLS))
     core = LinearColumns(columns)
