@@ -28,6 +28,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     boards = metafunc.config.getoption("--board")
     if "quiet_chip" in metafunc.fixturenames:
         metafunc.parametrize("quiet_address", _with_loopback(QUIET))
+    elif "shared_chip" in metafunc.fixturenames:
+        every = [*_with_loopback((*QUIET, *NOISY)), *boards]
+        metafunc.parametrize("shared_address", every, scope="module")
+    elif "twins" in metafunc.fixturenames:
+        metafunc.parametrize("twin_address", [*QUIET, *NOISY], scope="module")
     elif "inner_address" in metafunc.fixturenames:
         metafunc.parametrize("inner_address", [*QUIET, *NOISY])
     elif "address" in metafunc.fixturenames:
@@ -46,3 +51,17 @@ def quiet_chip(quiet_address: str) -> Iterator[Chip]:
     """A chip without noise and drift."""
     with open_chip(quiet_address) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def shared_chip(shared_address: str) -> Iterator[Chip]:
+    """Any chip, opened once: for requests that change nothing."""
+    with open_chip(shared_address) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def twins(twin_address: str) -> Iterator[tuple[Chip, Chip]]:
+    """The same chip twice, direct and through encoded frames; opened once."""
+    with open_chip(twin_address) as direct, open_chip(f"loopback:{twin_address}") as framed:
+        yield direct, framed

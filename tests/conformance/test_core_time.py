@@ -1,0 +1,119 @@
+"""What every core owes to time and to observers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hil import Chip, CoreSettings, MvmRequest, Pulse, RequestError
+from hil.core import VerbEvent
+
+
+def one_pulse(chip: Chip) -> Pulse:
+    limits = chip.cores[0].info.pulses[0]
+    return Pulse.of(
+        limits.family,
+        device=0,
+        rows=[0, 1, 2],
+        cols=[3, 3, 3],
+        amplitude=limits.amplitude.max_code,
+        width=limits.width.min_code,
+    )
+
+
+def codes(chip: Chip, batch: int = 2) -> MvmRequest:
+    return MvmRequest(input_codes=np.ones((batch, chip.cores[0].info.rows), np.int16))
+
+
+def test_wait_zero_changes_nothing(chip: Chip) -> None:
+    core = chip.cores[0]
+    core.program(one_pulse(chip))
+    before = core.status()
+    assert core.wait(0.0) == before.now_s
+    assert core.status() == before
+
+
+def test_wait_passes_the_time_asked_for_on_every_core(chip: Chip) -> None:
+    before = chip.now_s()
+    after = chip.cores[0].wait(86_400.0)
+    assert after == pytest.approx(before + 86_400.0, abs=1.0)
+    assert [core.now_s() for core in chip.cores] == pytest.approx(
+        [after] * len(chip.cores), abs=1.0
+    )
+    assert chip.wait(0.0) >= after
+
+
+def test_time_never_runs_back_and_work_takes_time(chip: Chip) -> None:
+    core = chip.cores[-1]
+    times = [core.now_s()]
+    times.append(core.program(one_pulse(chip)).at_s)
+    times.append(core.now_s())
+    times.append(core.mvm(codes(chip)).at_s)
+    times.append(core.wait(1e-9))
+    core.configure(CoreSettings(output_range=0))
+    times.append(core.now_s())
+    core.safe_state()
+    times.append(core.status().now_s)
+    assert times == sorted(times)
+    assert times[1] > times[0]
+    assert times[3] > times[2]
+
+
+def test_a_longer_batch_takes_longer(chip: Chip) -> None:
+    core = chip.cores[0]
+    took = []
+    for batch in (1, 64):
+        before = core.now_s()
+        took.append(core.mvm(codes(chip, batch)).at_s - before)
+    assert took[1] > took[0] > 0.0
+
+
+def test_observers_see_each_verb_once_in_order(chip: Chip) -> None:
+    core = chip.cores[0]
+    seen: list[VerbEvent] = []
+    also: list[str] = []
+
+    def note(event: VerbEvent) -> None:
+        also.append(event.verb)
+
+    core.observe(seen.append)
+    core.observe(note)
+    pulse, mvm, settings = one_pulse(chip), codes(chip), CoreSettings(output_range=0)
+    programmed = core.program(pulse)
+    multiplied = core.mvm(mvm)
+    core.configure(settings)
+    core.now_s()
+    status = core.status()
+    core.settings()
+    core.wait(1.0)
+    core.safe_state()
+    with pytest.raises(RequestError):
+        core.wait(-1.0)
+    verbs = ["program", "mvm", "configure", "status", "settings", "wait", "safe_state"]
+    assert [event.verb for event in seen] == also == verbs
+    assert [event.request for event in seen[:3]] == [pulse, mvm, settings]
+    assert [event.result for event in seen[:4]] == [programmed, multiplied, None, status]
+    assert all(event.error is None and event.core == core.info.core for event in seen)
+    core.unobserve(note)
+    core.unobserve(note)
+    core.status()
+    assert (len(seen), len(also)) == (8, 7)
+
+
+def test_observers_of_one_core_see_no_other(chip: Chip) -> None:
+    seen: list[VerbEvent] = []
+    chip.cores[0].observe(seen.append)
+    for core in chip.cores[1:]:
+        core.status()
+    assert seen == []
+
+
+def test_the_safe_state_is_told_and_left_by_configure(chip: Chip) -> None:
+    core = chip.cores[0]
+    core.safe_state()
+    core.safe_state()
+    assert core.status().safe
+    core.configure(CoreSettings(output_range=0))
+    assert not core.status().safe
+    chip.safe_state()
+    assert all(core.status().safe for core in chip.cores)
