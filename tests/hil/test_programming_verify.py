@@ -332,15 +332,16 @@ def test_every_unfinished_device_is_pulsed_or_declared_stuck(linear_cells, fault
 
 @pytest.mark.statistical
 @pytest.mark.parametrize(
-    "address",
+    ("address", "least_done_low"),
     [
-        "sim:hermes?rows=64&cols=64&devices=1&seed=4&off=mismatch+stuck",
-        "sim:hermes?rows=64&cols=64&devices=2&seed=4&off=mismatch+stuck",
-        "sim:aon?rows=64&cols=64&seed=4&off=mismatch+stuck",
+        ("sim:hermes?rows=64&cols=64&devices=1&seed=4&off=mismatch+stuck", 0.998),
+        ("sim:hermes?rows=64&cols=64&devices=2&seed=4&off=mismatch+stuck", 0.998),
+        # 0.2 % of these devices do not come within two counts of zero at the highest amplitude
+        ("sim:aon?rows=64&cols=64&seed=4&off=mismatch+stuck", 0.992),
     ],
     ids=["one device", "two devices", "aon"],
 )
-def test_simulated_pcm_converges_within_thirty_iterations(address):
+def test_simulated_pcm_converges_within_thirty_iterations(address, least_done_low):
     """All of 4,096 cells but those whose own SET state is below the target (about 1 %)."""
     with open_chip(address) as chip:
         core = chip.cores[0]
@@ -349,5 +350,5 @@ def test_simulated_pcm_converges_within_thirty_iterations(address):
     assert result.iterations <= 30
     assert result.success_share >= 0.985
     low = np.abs(target) < 0.5 * core.info.device.g_max_siemens
-    assert result.done[low].mean() >= 0.998  # 0.999 less two standard errors of 2,500 cells
+    assert result.done[low].mean() >= least_done_low  # less two standard errors of 2,300 cells
     assert result.pulses_per_device < 3
