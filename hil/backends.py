@@ -14,7 +14,7 @@ from hil.address import Address, parse_address
 from hil.core import Chip
 from hil.errors import RequestError
 
-__all__ = ["ENTRY_POINT_GROUP", "known_schemes", "open_chip"]
+__all__ = ["ENTRY_POINT_GROUP", "check_address", "known_schemes", "open_chip"]
 
 ENTRY_POINT_GROUP = "aimc_hil.backends"
 
@@ -51,6 +51,23 @@ def open_chip(address: str) -> Chip:
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         if entry.name == parsed.scheme:
             return cast("Opener", entry.load())(parsed)
-    raise RequestError(
-        f"address {address!r}: unknown scheme {parsed.scheme!r}; known: {', '.join(known_schemes())}"
+    raise _unknown_scheme(parsed)
+
+
+def check_address(address: str) -> Address:
+    """Parse an address and check that a back-end knows its scheme; opens nothing.
+
+    Raises:
+        RequestError: The address is malformed or its scheme unknown.
+    """
+    parsed = parse_address(address)
+    if parsed.scheme not in known_schemes():
+        raise _unknown_scheme(parsed)
+    return parsed
+
+
+def _unknown_scheme(address: Address) -> RequestError:
+    return RequestError(
+        f"address {address.text!r}: unknown scheme {address.scheme!r}; "
+        f"known: {', '.join(known_schemes())}"
     )

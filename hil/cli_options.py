@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from pydantic import JsonValue
 
+from hil.backends import check_address
 from hil.record import RunFolder, new_record
 
 __all__ = [
@@ -75,7 +76,13 @@ def run_folder(
     address: str | None = None,
     recipe: dict[str, JsonValue] | None = None,
 ) -> Iterator[RunFolder]:
-    """Make a run folder with its record and keep the log of the run in it."""
+    """Make a run folder with its record and keep the log of the run in it.
+
+    Raises:
+        RequestError: The address has an unknown scheme; nothing was written.
+    """
+    if address is not None:
+        check_address(address)
     record = new_record(
         name, command=("hil", *sys.argv[1:]), seed=seed, address=address, recipe=recipe
     )

@@ -105,12 +105,14 @@ def _run(
     data: Path | None,
     jobs: int,
 ) -> None:
+    from hil.backends import check_address  # noqa: PLC0415
     from hil.experiment import prepare_experiment  # noqa: PLC0415
     from hil.experiment_repeat import run_recipe  # noqa: PLC0415
     from hil.record import RunStatus, finalise_run  # noqa: PLC0415
     from hil.report import result_of, write_report  # noqa: PLC0415
 
     address = core or recipe.chip.address
+    check_address(address)
     prepare_experiment(recipe, data)  # refuses what cannot run before anything is written
     with (
         run_folder(

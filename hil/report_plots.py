@@ -33,7 +33,7 @@ _COMPENSATION_STYLES = {
 _METHOD_COLOURS = {"verify": "#e69f00", "gdp": "#0072b2", "open_loop": "#999999"}
 _LAYER_COLOURS = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9"),
-    *("#d55e00", "#f0e442", "#7f7f7f", "#8c564b", "#17becf"),
+    *("#d55e00", "#b5a800", "#7f7f7f", "#8c564b", "#17becf"),
 )
 _INK, _GRID = "#222222", "#dddddd"
 _DOTS_PER_INCH = 130
@@ -154,7 +154,7 @@ def plot_placement(result: ExperimentResult) -> bytes:
                     ha="center",
                     va="center",
                     fontsize=size,
-                    color="white" if colour != "#f0e442" else _INK,
+                    color="white",
                 )
         axis.set_xlim(0, result.cols)
         axis.set_ylim(result.rows, 0)
@@ -238,7 +238,7 @@ def _legend(figure: Figure, axis: Axes) -> None:
         handles,
         labels,
         loc="outside lower center",
-        ncols=min(len(labels), 5),
+        ncols=len(labels) if len(figure.axes) > 1 else 3,
         frameon=False,
         fontsize=8,
     )
