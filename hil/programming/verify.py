@@ -103,7 +103,7 @@ class ProgramVerify(ProgrammingAlgorithm[VerifyState]):
         margin_counts: A device is accepted within this many counts of its target; 80 counts are
             one device's g_max. None is the chip's published margin (HERMES: 5 counts). Never finer
             than half a pulse step or half a read step.
-        max_iterations: Most verify reads of a device, and so most pulses.
+        max_iterations: Most rounds of pulses and reads, the one at SET included.
         averages: Reads averaged per verify.
         settle_s: Time from the last pulse to the verify read, s.
         gain: alpha at the start.
@@ -136,6 +136,11 @@ class ProgramVerify(ProgrammingAlgorithm[VerifyState]):
         if Capability.CELL_READ not in info.capabilities:
             raise RequestError(
                 f"{info.model} cannot read single cells; program by MVM (method gdp)"
+            )
+        if info.devices_per_polarity > 1 and self.max_iterations < 2:
+            raise RequestError(
+                f"max_iterations {self.max_iterations} is too few for {info.devices_per_polarity} "
+                "devices per polarity: one reads them at SET, at least one programs; give 2 or more"
             )
         curve = ResetCurve.of(info)
         wanted = polarity_targets(problem.target_siemens)

@@ -250,6 +250,14 @@ def test_done_on_the_last_iteration_is_converged(linear_cells):
     assert result.outcome is ProgrammingOutcome.CONVERGED
 
 
+def test_devices_are_never_left_at_set_for_want_of_iterations(linear_cells):
+    core = linear_cells(devices=2)
+    with pytest.raises(RequestError, match="max_iterations 1 is too few"):
+        program(core, target_of(core), ProgramVerify(max_iterations=1))
+    assert not core.requests
+    assert program(core, target_of(core), ProgramVerify(max_iterations=2)).done.all()
+
+
 def test_a_core_that_cannot_read_cells_is_refused(linear_cells):
     core = linear_cells(capabilities=frozenset())
     with pytest.raises(RequestError, match="cannot read single cells"):
