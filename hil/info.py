@@ -104,6 +104,8 @@ class DeviceNominal(BaseModel):
         device_g_max_siemens: The same for one device, S.
         reference_age_s: Age t0 at which programmed conductances are specified, s.
         verify_margin_siemens: Acceptance margin of the chip's published program-and-verify, S.
+        drift_relative, drift_exponents: Nominal drift exponent nu (G falls as (T / t0)^-nu) against
+            conductance relative to g_max, rising; both empty where not known.
         reset_amplitude_codes: RESET amplitude codes of the nominal programming curve, rising.
         reset_siemens: Conductance after such a pulse, S, not rising.
     """
@@ -114,11 +116,17 @@ class DeviceNominal(BaseModel):
     device_g_max_siemens: Positive
     reference_age_s: Positive
     verify_margin_siemens: Positive
+    drift_relative: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(max_length=4096)
+    drift_exponents: tuple[Annotated[float, Field(ge=-1, le=1)], ...] = Field(max_length=4096)
     reset_amplitude_codes: tuple[int, ...] = Field(min_length=2, max_length=4096)
     reset_siemens: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if len(self.drift_relative) != len(self.drift_exponents) or any(
+            b <= a for a, b in pairwise(self.drift_relative)
+        ):
+            raise ValueError("drift_relative must rise and pair with drift_exponents")
         codes, values = self.reset_amplitude_codes, self.reset_siemens
         if len(codes) != len(values):
             raise ValueError(f"{len(codes)} amplitude codes but {len(values)} conductances")

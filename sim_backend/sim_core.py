@@ -68,6 +68,7 @@ FULL_SET_WIDTH_CODE = 20
 """A SET pulse of 1 us crystallises fully [asm]."""
 MAX_BATCH = 1024
 CURVE_POINTS = 129
+DRIFT_POINTS = tuple(k / 20 for k in range(21))
 
 
 @runtime_checkable
@@ -356,6 +357,10 @@ def _info(
             device_g_max_siemens=unit,
             reference_age_s=device.law.t0_s,
             verify_margin_siemens=device.verify_margin * unit,
+            drift_relative=DRIFT_POINTS,
+            drift_exponents=tuple(
+                device.law.drift_exponent(torch.tensor(DRIFT_POINTS), torch.tensor(0.0)).tolist()
+            ),
             reset_amplitude_codes=tuple(int(c) for c in codes),
             reset_siemens=tuple(float(v) for v in curve),
         ),
@@ -406,6 +411,8 @@ def _ideal_info(preset: Preset, serial: str, index: int, shape: tuple[int, int, 
             device_g_max_siemens=unit,
             reference_age_s=1.0,
             verify_margin_siemens=step,
+            drift_relative=(),
+            drift_exponents=(),
             reset_amplitude_codes=tuple(range(LEVELS + 1)),
             reset_siemens=tuple((LEVELS - a) * step for a in range(LEVELS + 1)),
         ),
