@@ -173,9 +173,9 @@ class Session:
 
     def __init__(self, chip: Chip, *, seed: int, folder: RunFolder) -> None:
         """Wrap an open chip; use `Session.open` to open one by its address."""
+        folder.update(address=chip.address, chip=ChipIdentity.of(chip.info))
         self.seed = seed
         self.folder = folder
-        self._inner = chip
         self._journal = Journal(folder.path / JOURNAL_FILE)
         self._wear = {core.info.core: WearLedger(core.info) for core in chip.cores}
         self._saved_at = time.monotonic()
@@ -184,7 +184,6 @@ class Session:
             cores=tuple(RecordingCore(core, self._journal, self._count) for core in chip.cores),
             _release=chip.close,
         )
-        folder.update(address=chip.address, chip=ChipIdentity.of(chip.info))
 
     @classmethod
     def open(cls, address: str, *, seed: int, folder: RunFolder) -> Self:
@@ -209,7 +208,12 @@ class Session:
         self._saved_at = time.monotonic()
 
     def __enter__(self) -> Self:
-        self.chip.__enter__()
+        try:
+            self.chip.__enter__()
+        except BaseException:
+            self.chip.close()
+            self._journal.close()
+            raise
         return self
 
     def __exit__(
