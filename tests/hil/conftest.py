@@ -118,6 +118,8 @@ class LinearCells(Core):
                     device_g_max_siemens=G_MAX,
                     reference_age_s=100.0,
                     verify_margin_siemens=5 / 80 * G_MAX,
+                    drift_relative=(),
+                    drift_exponents=(),
                     reset_amplitude_codes=(0, self.zero_code),
                     reset_siemens=(TOP, 0.0),
                 ),
