@@ -39,7 +39,7 @@ def save_state(
 ) -> None:
     """Write network, momentum and history after an epoch; the file appears whole or not at all."""
     tensors = {f"network.{name}": value for name, value in module.state_dict().items()}
-    for name, parameter in module.named_parameters():
+    for name, parameter in _with_momentum(module, settings).items():
         tensors[f"{MOMENTUM}.{name}"] = optimizer.state[parameter][MOMENTUM]
     document = _StateDocument(settings=settings, history=history)
     write_tensors(path, tensors, key=HEADER_KEY, document=document.model_dump_json())
@@ -63,7 +63,7 @@ def load_state(
             f"{path} is a training state of another version; {next_step}", path=str(path)
         ) from error
     _check_settings(path, saved.settings, settings)
-    parameters = dict(module.named_parameters())
+    parameters = _with_momentum(module, settings)
     wanted = {f"network.{name}": value for name, value in module.state_dict().items()}
     wanted |= {f"{MOMENTUM}.{name}": value for name, value in parameters.items()}
     check_tensors(tensors, wanted, path=path, next_step=next_step)
@@ -71,6 +71,11 @@ def load_state(
     for name, parameter in parameters.items():
         optimizer.state[parameter][MOMENTUM] = tensors[f"{MOMENTUM}.{name}"].to(parameter.device)
     return saved.history
+
+
+def _with_momentum(module: nn.Module, settings: TrainingSettings) -> dict[str, nn.Parameter]:
+    """Find the parameters that the optimizer keeps a momentum for; without momentum, none."""
+    return dict(module.named_parameters()) if settings.momentum > 0 else {}
 
 
 def _check_settings(path: Path, saved: TrainingSettings, wanted: TrainingSettings) -> None:

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 REPORTED_ETA = (0.05, 0.08)
 """Weight noise at which the finished network is measured: the programming error of PCM chips."""
-REPORTED_DRAWS = 20
+REPORTED_DRAWS = 10
 
 
 def train(
@@ -147,7 +147,7 @@ def _step(
 ) -> tuple[Tensor, Tensor]:
     optimizer.zero_grad()
     logits: Tensor = module(images)
-    loss = functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+    loss = functional.cross_entropy(logits, labels)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     clip_weights_(module, settings.clip_sigma)
