@@ -23,12 +23,12 @@ def train(
     *,
     network: Annotated[str, typer.Option(help="Name in the network registry.")] = "resnet9-digits",
     dataset: Annotated[str, typer.Option(help="Name in the dataset registry.")] = "digits",
-    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the data.")] = 60,
+    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the data.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and noise.")] = 0,
     noise: Annotated[
         float,
         typer.Option(min=0.0, max=1.0, help="Weight noise while training, of a layer's largest."),
-    ] = 0.08,
+    ] = 0.12,
     device: Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")] = "cpu",
     data: DataOption = None,
     goal: Annotated[
