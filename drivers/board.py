@@ -149,9 +149,7 @@ def _expect(message: wire.Message | RemoteProtocolError, expected: type[ReplyT])
         return message
     if isinstance(message, wire.ErrorReply):
         raise error_from_wire(message)
-    if isinstance(message, RemoteProtocolError):
-        raise DeviceFaultError(f"the board's reply is malformed: {message}") from message
-    raise DeviceFaultError(f"the board answered {type(message).__name__}, not {expected.__name__}")
+    raise DeviceFaultError(f"the board's reply is no {expected.__name__}: {message}")
 
 
 def _checked_info(document: bytes) -> ChipInfo:
