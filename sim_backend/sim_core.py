@@ -359,7 +359,9 @@ def _info(
             verify_margin_siemens=device.verify_margin * unit,
             drift_relative=DRIFT_POINTS,
             drift_exponents=tuple(
-                device.law.drift_exponent(torch.tensor(DRIFT_POINTS), torch.tensor(0.0)).tolist()
+                device.law.drift_exponent(
+                    torch.tensor(DRIFT_POINTS), torch.zeros(len(DRIFT_POINTS))
+                ).tolist()
             ),
             reset_amplitude_codes=tuple(int(c) for c in codes),
             reset_siemens=tuple(float(v) for v in curve),
