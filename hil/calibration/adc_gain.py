@@ -27,9 +27,7 @@ from hil.info import Capability, CoreInfo, MvmMode
 __all__ = ["AdcGain"]
 
 HIGHEST_GAIN = 8.0
-"""Limit of the digital gain factor: far above any converter spread."""
-DEAD_GAIN = 0.1
-"""A col below this share of the median gain counts as dead."""
+"""Limit of the digital gain factor: a col that needs more counts as dead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +99,8 @@ class AdcGain(Measurement):
         before = _gain(first)
         relative = _gain(seen) / _median(before)
         left = values["gain"] * relative - 1.0
-        alive = found["gain"] & (relative > DEAD_GAIN)
-        success = alive & (np.abs(left) <= self.tolerance) & ~seen.saturated.any(axis=0)
+        clear = ~seen.saturated.any(axis=0)
+        success = found["gain"] & (np.abs(left) <= self.tolerance) & clear
         return Judgement(
             residual=left, unit="1", success=success, extra={"gain_before": (before, "1")}
         )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from typing_extensions import override
 
+from hil import open_chip
 from hil.calibration import (
     AdcGain,
     AdcOffset,
@@ -35,15 +36,7 @@ from hil.core import (
     Window,
 )
 from hil.errors import CoreTimeoutError, RecordError, RequestError
-from hil.info import (
-    BackendKind,
-    Capability,
-    CoreInfo,
-    DeviceNominal,
-    MvmMode,
-    PulseFamily,
-    PulseLimits,
-)
+from hil.info import Capability, CoreInfo, MvmMode
 from hil.measure import measure_mvm
 from hil.metrics import fit_affine, mvm_error
 from hil.stimulus import InputKind, random_inputs
@@ -55,45 +48,26 @@ SEARCHES = [None, BinarySearch(), LinearSolve(), LeastSquares()]
 
 
 def make_info(**changes: object) -> CoreInfo:
-    codes = CodeScale(min_code=0, max_code=100, step=1e-6, unit="A")
-    width = CodeScale(min_code=1, max_code=20, step=5e-8, unit="s")
-    known = {
+    """Describe the fake core; what calibration does not look at is as on an ideal one."""
+    known = open_chip("sim:ideal?rows=2&cols=2").cores[0].info.model_dump()
+    known["device"]["g_max_siemens"] = G_MAX
+    known |= {
         "chip_serial": "FAKE-1",
-        "core": 0,
-        "backend": BackendKind.SIM,
         "model": "linear columns",
         "rows": ROWS,
         "cols": COLS,
-        "devices_per_polarity": 1,
-        "input": CodeScale(min_code=-127, max_code=127, step=1 / 127, unit="1"),
         "output_codes": CodeScale(min_code=-511, max_code=511, step=1.0, unit="1"),
         "output_ranges_siemens": (5 * G_MAX, 20 * G_MAX),
-        "read": CodeScale(min_code=0, max_code=255, step=1e-7, unit="S"),
         "gain_trim": CodeScale(min_code=-31, max_code=31, step=0.01, unit="1"),
         "offset_trim": CodeScale(min_code=0, max_code=63, step=0.5, unit="1"),
-        "pulses": (
-            PulseLimits(
-                family=PulseFamily.RESET, amplitude=codes, width=width, max_count=1, slot_s=1e-6
-            ),
-        ),
         "mvm_s": {MvmMode.ONE_PHASE: 1e-7, MvmMode.REFERENCE: 1e-7},
-        "read_slot_s": 1e-7,
         "max_batch": 300,
-        "max_pulses": 1000,
         "capabilities": frozenset(
             {Capability.REFERENCE_MVM, Capability.GAIN_TRIM, Capability.OFFSET_TRIM}
         ),
-        "device": DeviceNominal(
-            g_max_siemens=G_MAX,
-            device_g_max_siemens=G_MAX,
-            reference_age_s=1.0,
-            verify_margin_siemens=1e-7,
-            reset_amplitude_codes=(0, 100),
-            reset_siemens=(G_MAX, 0.0),
-        ),
         "versions": {"fake": "1.0"},
     }
-    return CoreInfo(**{**known, **changes})
+    return CoreInfo.model_validate({**known, **changes})
 
 
 @dataclass
@@ -310,6 +284,13 @@ def test_offset_beyond_the_converter_fails_that_column_only():
     assert np.flatnonzero(~record.success_mask).tolist() == [7]
 
 
+def test_a_column_that_saturates_on_the_reference_is_not_trusted():
+    columns = spread_columns()
+    columns.offset[9] = 320.0
+    record = run_calibration(LinearColumns(columns), AdcGain(), seed=2)
+    assert np.flatnonzero(~record.success_mask).tolist() == [9]
+
+
 def test_without_registers_everything_is_digital():
     info = make_info(
         gain_trim=None, offset_trim=None, capabilities=frozenset({Capability.REFERENCE_MVM})
@@ -497,6 +478,19 @@ def test_columns_that_drift_apart_need_their_own_factor():
         np.testing.assert_allclose(by_mode[mode].array("scale"), wanted, rtol=0.02)
         assert by_mode[mode].residuals.max() < 0.05  # rounding of the converter alone
     assert by_mode[DriftMode.GLOBAL].residuals[0] > 0.1
+
+
+def test_a_column_without_a_baseline_is_not_trusted_to_follow():
+    columns = spread_columns(noise_codes=1.0)
+    columns.gain[BLOCK.col + 4] = 0.0
+    core = LinearColumns(columns)
+    baseline = run_calibration(core, DriftBaseline(window=BLOCK), seed=5)
+    assert np.flatnonzero(~baseline.success_mask).tolist() == [4]
+    columns.gain[BLOCK.col + 4] = 1.0
+    record = run_calibration(
+        core, DriftScale(baseline=baseline, drift=DriftMode.PER_COLUMN, tolerance=1e9), seed=6
+    )
+    assert np.flatnonzero(~record.success_mask).tolist() == [4]
 
 
 def test_a_silent_column_takes_the_global_factor():
