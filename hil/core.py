@@ -353,7 +353,7 @@ class Core(ABC):
 
         A day on the bench, a millisecond in the simulator. All cores of a chip share the clock.
         """
-        return self._verb("wait", seconds, _check_wait, self._do_wait)
+        return self._verb("wait", float(seconds), _check_wait, self._do_wait)
 
     @final
     def now_s(self) -> float:

@@ -95,7 +95,7 @@ class LayerRun:
         mvm_error: Against the exact product of the same input codes; None if that is all zero.
         saturated, converted: Converter outputs that were clipped, and all.
         clipped_share: Share of inputs beyond the input range.
-        chip_s, wall_s: Time of its MVMs on the device; time of the whole call here, s.
+        chip_s, wall_s: Time of its MVMs on the device and here, s.
     """
 
     layer: str
@@ -182,7 +182,6 @@ class _Walk(Interpreter):
         return super().call_module(target, args, kwargs)
 
     def _multiply(self, layer: AnalogLayer, x: Tensor) -> Tensor:
-        began = time.perf_counter()
         geometry = layer.geometry
         single = x.ndim == geometry.item_ndim
         padded = geometry.pad(x.unsqueeze(0) if single else x)
@@ -191,9 +190,9 @@ class _Walk(Interpreter):
         units = np.zeros((padded.shape[0] * positions, layer.cols))
         per_chunk = max(1, self.multiplier.max_batch // max(1, positions))
         saturated = converted = mvms = 0
-        chip_s = 0.0
+        chip_s = wall_s = 0.0
         for stage in self.multiplier.stages(layer):
-            entered_s = self.multiplier.now_s()
+            entered_s, entered = self.multiplier.now_s(), time.perf_counter()
             for start in range(0, padded.shape[0], per_chunk):
                 vectors = geometry.vectors(codes[start : start + per_chunk]).numpy()
                 part = slice(start * positions, start * positions + vectors.shape[0])
@@ -204,6 +203,7 @@ class _Walk(Interpreter):
                 converted += made.converted
                 self._tell(layer, part.stop, units.shape[0])
             chip_s += self.multiplier.now_s() - entered_s
+            wall_s += time.perf_counter() - entered
         units = accumulate(units)
         y = scale_outputs(units, layer.weight_per_unit, layer.input_per_code, layer.bias)
         y = self._renormalise(layer, y, self.norm_images * positions)
@@ -218,7 +218,7 @@ class _Walk(Interpreter):
                 converted=converted,
                 clipped_share=_share(padded.abs() > layer.input_range),
                 chip_s=chip_s,
-                wall_s=time.perf_counter() - began,
+                wall_s=wall_s,
             )
         )
         log.info("layer %s: %d vectors, MVM error %s", layer.name, vectors_done, error)

@@ -16,10 +16,13 @@ from hil.inference.tracing import DROPOUTS
 
 __all__ = ["Interpreter", "LayerInputs", "observe_inputs"]
 
+SAMPLING_SEED = 0
+"""The same network and samples always give the same plan."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerInputs:
-    """Vectors evenly taken from a layer's inputs, (n, rows); dimensions of its output."""
+    """Vectors drawn from a layer's inputs, (n, rows); dimensions of its output."""
 
     vectors: Tensor
     output_ndim: int
@@ -41,6 +44,7 @@ class _Observer(Interpreter):
         self.names = names
         self.most = most
         self.found: dict[str, LayerInputs] = {}
+        self._generator = torch.Generator().manual_seed(SAMPLING_SEED)
 
     @override
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
@@ -58,14 +62,17 @@ class _Observer(Interpreter):
         geometry = geometry_of(layer)
         if x.ndim == geometry.item_ndim:
             x = x.unsqueeze(0)
-        # Items evenly over the batch, then positions evenly over the items: never all at once.
-        items = x[:: max(1, x.shape[0] // self.most)]
+        # Drawn at random: an even step would meet the same places of every image.
+        items = x[self._draw(x.shape[0])]
         taken = geometry.vectors(geometry.pad(items))
-        taken = taken[:: max(1, taken.shape[0] // self.most)][: self.most]
+        taken = taken[self._draw(taken.shape[0])]
         earlier = self.found.get(name)
         if earlier is not None:
             taken, ndim = torch.cat([earlier.vectors, taken]), max(ndim, earlier.output_ndim)
         self.found[name] = LayerInputs(vectors=taken, output_ndim=ndim)
+
+    def _draw(self, total: int) -> Tensor:
+        return torch.randperm(total, generator=self._generator)[: self.most]
 
 
 def observe_inputs(

@@ -22,6 +22,9 @@ Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.integer[Any]]
 Fits = dict[int, AffineFit]
 
+NARROWER = 2
+"""Output ranges below the predicted one that are tried."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BlockOutput:
@@ -110,22 +113,42 @@ class ProgrammedBlock:
     def fit(self, input_codes: IntArray, output_range: int) -> AffineFit:
         """Fit the affine correction of one output range on (batch, block rows).
 
-        Inputs that a narrow range would clip are scaled down for it. Clipped vectors are left out;
-        if that leaves less than half of them, all are kept.
+        Inputs that a narrow range would clip are scaled down for it.
         """
         limit = self.core.info.output_ranges_siemens[output_range]
         exact = self.exact(input_codes)
         need = float(np.max(np.abs(exact.mean(axis=0)) + 4.0 * exact.std(axis=0)))
         if need > limit:
             input_codes = np.rint(input_codes * (limit / need)).astype(input_codes.dtype)
-            exact = self.exact(input_codes)
+        return self._fit(input_codes, output_range)[0]
+
+    def fit_best(self, input_codes: IntArray) -> tuple[int, AffineFit]:
+        """Fit in every likely output range; return the one with the least squared error.
+
+        A narrow range clips large outputs, a wide one rounds small ones and carries more noise;
+        which is worse depends on how these inputs (batch, block rows) are distributed.
+        """
+        predicted = self.predicted_range(input_codes)
+        tried = {
+            k: self._fit(input_codes, k) for k in range(max(0, predicted - NARROWER), predicted + 1)
+        }
+        best = min(tried, key=lambda k: tried[k][1])
+        return best, tried[best][0]
+
+    def _fit(self, input_codes: IntArray, output_range: int) -> tuple[AffineFit, float]:
+        """Return a fit and its mean squared error; clipped vectors are left out of the fit.
+
+        If that leaves less than half of them, all are kept.
+        """
+        exact = self.exact(input_codes)
         seen = measure_mvm(
             self.core, input_codes, window=self.place.window, output_range=output_range
         )
         used = ~seen.saturated.any(axis=1)
         if used.sum() < max(2, used.size // 2):
             used = np.ones(used.size, np.bool_)
-        return fit_affine(seen.siemens[used], exact[used])
+        fit = fit_affine(seen.siemens[used], exact[used])
+        return fit, float(np.mean((fit.apply(seen.siemens) - exact) ** 2))
 
     def _correct(self, siemens: Array, output_range: int) -> Array:
         fit = self.fits.get(output_range)

@@ -177,13 +177,17 @@ class ProgrammedMatrix:
         """Fit the per-col affine correction of every block, and take the drift baseline.
 
         Args:
-            input_codes: Representative inputs (batch >= 2, rows): output ranges are chosen for
-                them and only these are fitted. None takes synthetic Gaussian inputs and also fits
-                every wider range, so that any later input finds a calibrated range.
+            input_codes: Representative inputs (batch >= 2, rows): the output range that suits them
+                best is found by trial and alone fitted. None takes synthetic Gaussian inputs and
+                also fits every wider range, so that any later input finds a calibrated one.
         """
         self._expect(input_codes)
         for block in self.blocks:
-            block.calibrated = self._fit(block)
+            if not self._any_input:
+                block.output_range, fit = block.fit_best(self._probe_of(block))
+                block.calibrated = {block.output_range: fit}
+            else:
+                block.calibrated = self._fit(block)
             block.fits = dict(block.calibrated)
         self._remember_baseline()
 
@@ -272,14 +276,17 @@ class ProgrammedMatrix:
         )
 
     def _fit(self, block: ProgrammedBlock) -> dict[int, Any]:
-        codes = np.ascontiguousarray(block.rows_of(self._probe))
+        codes = self._probe_of(block)
         last = block.output_range
         if self._any_input:
             last = max(last, block.widest_range())
         return {k: block.fit(codes, k) for k in range(block.output_range, last + 1)}
 
+    def _probe_of(self, block: ProgrammedBlock) -> IntArray:
+        return np.ascontiguousarray(block.rows_of(self._probe))
+
     def _readout(self, block: ProgrammedBlock) -> tuple[IntArray, Array]:
-        codes = np.ascontiguousarray(block.rows_of(self._probe[:PROBE_VECTORS]))
+        codes = self._probe_of(block)[:PROBE_VECTORS]
         return codes, block.measure(codes, block.output_range).siemens
 
     def _remember_baseline(self) -> None:
