@@ -211,8 +211,10 @@ def _program(
     session: Session, weights: npt.NDArray[np.float64], method: MethodName, progress: Progress
 ) -> ProgrammingReport:
     from hil.matrix import program_matrix  # noqa: PLC0415
+    from hil.programming import algorithm  # noqa: PLC0415
 
-    with progress.task(f"programming by {method.value}") as task:
+    chosen = algorithm(method.value)
+    with progress.task(f"programming by {method.value}", chosen.max_iterations) as task:
 
         def on_step(action: Any) -> None:  # noqa: ANN401 - Action, imported where it is used
             task.advance()
@@ -220,7 +222,7 @@ def _program(
             task.say(f"{action.pulses:,} pulses{error}")
 
         matrix = program_matrix(
-            session.chip, weights, method=method.value, seed=session.seed, on_step=on_step
+            session.chip, weights, method=chosen, seed=session.seed, on_step=on_step
         )
     with progress.task("measuring"):
         return matrix.report

@@ -12,8 +12,8 @@ from typing import Any, final
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -78,7 +78,7 @@ def make_progress() -> Iterator[Progress]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -157,7 +157,7 @@ class _Line(Task):
 
     def _far(self, elapsed_s: float) -> str:
         if not self._total or not self._done:
-            return f"{self._done:g} done in {duration_text(elapsed_s)}"
+            return f"{self._done:.0f} done in {duration_text(elapsed_s)}"
         share = min(1.0, self._done / self._total)
         left_s = elapsed_s * (1 - share) / share
-        return f"{self._done:g} of {self._total:g}, {duration_text(left_s)} left"
+        return f"{self._done:.0f} of {self._total:g}, {duration_text(left_s)} left"

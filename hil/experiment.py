@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from hil.experiment_results import (
 from hil.inference import (
     Deployment,
     DeploymentSettings,
+    LayerProgress,
     NetworkPlan,
     Plan,
     PlanSettings,
@@ -212,7 +214,11 @@ class _Trial:
                 for compensation in recipe.time.compensation:
                     task.say(f"age {age_s:g} s, compensation {compensation}")
                     deployment.compensate(compensation, self.prepared.calibration.images)
-                    answers = _classes(deployment.run(self.prepared.test.images))
+                    tell = _LayerTeller(task)
+                    answers = _classes(
+                        deployment.run(self.prepared.test.images, on_layer=tell.layer)
+                    )
+                    tell.finish()
                     right = _share_right(answers, self.prepared)
                     points.append(_point(deployment, method, age_s, compensation, right))
                     layers += _layer_points(deployment, method, age_s, compensation)
@@ -224,7 +230,6 @@ class _Trial:
                         "%s, age %g s, compensation %s: accuracy %.4f",
                         *(method, age_s, compensation, right),
                     )
-                    task.advance()
         if cost is None:
             raise RequestError("a recipe needs at least one age and one compensation")
         return _Finding(
@@ -237,14 +242,16 @@ class _Trial:
 
     def _deploy(self, method: Method) -> Deployment:
         recipe = self.prepared.recipe
+        chosen = algorithm(method, **recipe.programming.settings.get(method, {}))
         settings = DeploymentSettings(
             plan=Plan(recipe.mapping.plan),
-            method=method,
-            method_settings=recipe.programming.settings.get(method, {}),
+            method=chosen,
             seed=self.session.seed,
             settle_s=recipe.time.settle_s,
         )
-        with self.progress.task(f"programming, {method}") as task:
+        if settings.plan is Plan.REPROGRAM:  # programs layer by layer, while it runs
+            return deploy(self.session.chip, self.plan, settings)
+        with self.progress.task(f"programming, {method}", chosen.max_iterations) as task:
             return deploy(self.session.chip, self.plan, settings, on_step=_step_teller(task))
 
     def _wear(self) -> Wear:
@@ -266,7 +273,7 @@ class _Trial:
                 task.advance()
         return MethodResult(
             method=method,
-            outcome="; ".join(dict.fromkeys(r.outcome for r in reports)),
+            outcome=_outcomes([r.outcome for r in reports]),
             success_share=report.success_share or 0.0,
             pulses_per_device=float(pulses.mean()),
             pulses_max=int(pulses.max()),
@@ -299,6 +306,25 @@ def _step_teller(task: Task) -> Callable[[Action], None]:
         task.say(f"{action.running} blocks, {action.pulses:,} pulses{error}")
 
     return tell
+
+
+class _LayerTeller:
+    """Turns the layers of one run into one step of a task."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._told = 0.0
+
+    def layer(self, at: LayerProgress) -> None:
+        """Tell how far the run is."""
+        share = (at.index + at.vectors_done / max(1, at.vectors)) / max(1, at.calls)
+        if share > self._told:
+            self._task.advance(share - self._told)
+            self._told = share
+
+    def finish(self) -> None:
+        """Tell the rest of the step."""
+        self._task.advance(1.0 - self._told)
 
 
 def _classes(outputs: torch.Tensor) -> npt.NDArray[np.int64]:
@@ -353,6 +379,14 @@ def _pulses_in(
                 block.core_col : block.core_col + block.cols,
             ] = True
     return np.concatenate([(after[k] - before[k])[:, mask].ravel() for k, mask in used.items()])
+
+
+def _outcomes(outcomes: list[str]) -> str:
+    counts = Counter(outcomes)
+    if len(counts) == 1:
+        return outcomes[0]
+    total = len(outcomes)
+    return "; ".join(f"{text} ({n} of {total} layers)" for text, n in counts.most_common())
 
 
 def _mean(

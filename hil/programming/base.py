@@ -133,6 +133,8 @@ class ProgrammingAlgorithm(ABC, Generic[S]):
     """State in, state out; hyper-parameters are fields of the (frozen) subclass."""
 
     name: str
+    max_iterations: int = 1
+    """Most probes of a run; what a progress display takes as the total."""
 
     @abstractmethod
     def start(self, problem: ProgrammingProblem) -> Step[S]:
