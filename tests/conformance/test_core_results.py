@@ -176,7 +176,7 @@ def test_an_empty_pulse_list_does_nothing(chip: Chip) -> None:
     empty = replace(pulse, **{name: getattr(pulse, name)[:0] for name in names})
     before = core.status()
     assert core.program(empty).pulses == 0
-    assert core.status() == before
+    assert replace(core.status(), now_s=before.now_s) == before
 
 
 def test_status_counts_what_was_done(chip: Chip) -> None:
