@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -18,71 +16,12 @@ from hil.inference.layer_serial import LayerRun, OnLayer, RunResult, run_layer_s
 from hil.inference.on_chip import OnChip, ReprogrammedLayers, ResidentLayers, WriteSettings
 from hil.inference.plan import NetworkPlan, PlanSettings, plan_network
 from hil.inference.report import DeploymentReport, LayerReport
+from hil.inference.settings import Compensation, DeploymentSettings, Plan
 from hil.matrix import DriftMode, ProgrammedMatrix
-from hil.programming import ProgrammingAlgorithm, algorithm
+from hil.programming import algorithm
 from hil.programming.base import Action
 
-__all__ = [
-    "Compensation",
-    "Deployment",
-    "DeploymentSettings",
-    "Plan",
-    "deploy",
-    "deploy_network",
-]
-
-
-class Plan(StrEnum):
-    """Where layers are while the network runs."""
-
-    RESIDENT = "resident"
-    """All layers stand in the array at once."""
-    REPROGRAM = "reprogram"
-    """Layers are written in turn onto the cores at hand, anew for every run."""
-
-
-class Compensation(StrEnum):
-    """How drift is compensated digitally."""
-
-    NONE = "none"
-    GLOBAL = "global"
-    PER_COLUMN = "per_column"
-    AFFINE = "affine"
-    BATCH_NORM = "batch_norm"
-    """Batch-norm statistics re-estimated on the chip's outputs (AdaBS); layers without batch-norm
-    are compensated globally."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeploymentSettings:
-    """How a network is put on a chip.
-
-    Attributes:
-        plan: Where layers are while it runs.
-        method: "gdp", "verify" or "open_loop", or a programming algorithm.
-        method_settings: Hyper-parameters of a method given by name.
-        seed: Seeds the random inputs of programming and calibration.
-        calibrate: Fit the per-col affine correction of every layer on its sample inputs.
-        settle_s: Device time between the last pulse and calibration, s.
-    """
-
-    plan: Plan = Plan.RESIDENT
-    method: str | ProgrammingAlgorithm[Any] = "gdp"
-    method_settings: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    calibrate: bool = True
-    settle_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        try:
-            object.__setattr__(self, "plan", Plan(self.plan))
-        except ValueError as error:
-            known = ", ".join(p.value for p in Plan)
-            raise RequestError(f"plan {str(self.plan)!r} is unknown; known: {known}") from error
-        if self.seed < 0:
-            raise RequestError(f"seed {self.seed} is below 0; give a whole number from 0 on")
-        if not 0.0 <= self.settle_s <= 1e10:
-            raise RequestError(f"settle_s {self.settle_s} is outside 0...1e10")
+__all__ = ["Deployment", "deploy", "deploy_network"]
 
 
 class Deployment:
@@ -220,7 +159,7 @@ class Deployment:
         written = [layer for layer in layers if layer.success_share is not None]
         weights = [layer.cells for layer in written]
         return DeploymentReport(
-            plan=self.settings.plan.value,
+            plan=str(self.settings.plan),
             method=self._method,
             compensation=self._compensation.value,
             chip_serial=self.chip.serial,

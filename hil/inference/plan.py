@@ -235,7 +235,10 @@ def _layer(
         kind=type(module).__name__,
         geometry=geometry_of(module),
         encoded=encode_weights(
-            weights, scaling=settings.scaling, levels=settings.weight_levels, name=name
+            weights,
+            scaling=settings.scaling,
+            levels=settings.weight_levels,
+            name=f"layer {name!r}",
         ),
         bias=bias,
         input_range=input_range,

@@ -145,24 +145,24 @@ def _check_initialised(name: str, layer: nn.Module) -> None:
 
 def _check_free_weights(graph: fx.GraphModule) -> None:
     """Refuse products with weights that no module owns: they would silently run digitally."""
-    from_weights: set[fx.Node] = set()
+    from_weights: dict[fx.Node, str] = {}
     for node in graph.graph.nodes:
         if node.op == "get_attr":
             if isinstance(_attribute(graph, str(node.target)), Tensor):
-                from_weights.add(node)
+                from_weights[node] = str(node.target)
             continue
         sources = node.all_input_nodes
         product = (node.op == "call_function" and node.target in _PRODUCTS) or (
             node.op == "call_method" and node.target in _PRODUCT_METHODS
         )
-        if product and any(s in from_weights for s in sources):
-            owner = next(s for s in sources if s in from_weights)
+        weights = [from_weights[s] for s in sources if s in from_weights]
+        if product and weights:
             raise RequestError(
-                f"{node.name} multiplies by the bare weight {owner.target!s}; make it a "
+                f"{node.name} multiplies by the bare weight {weights[0]!r}; make it a "
                 "Conv1d, Conv2d or Linear layer, so that it can go onto the array"
             )
-        if sources and all(s in from_weights for s in sources):
-            from_weights.add(node)
+        if sources and len(weights) == len(sources):
+            from_weights[node] = weights[0]
 
 
 def _attribute(graph: fx.GraphModule, path: str) -> Any:  # noqa: ANN401 - whatever the module holds
