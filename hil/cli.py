@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from enum import IntEnum
 from typing import Annotated
@@ -64,7 +65,7 @@ hil report runs/three
 1    done, but the goal was not met
 2    wrong request: one sentence says what is allowed; no pulse has left
 3    the core failed or did not answer; the record says how far it came
-130  interrupted from the keyboard
+130  interrupted
 """
 
 app = typer.Typer(
@@ -115,6 +116,7 @@ def options(
 
 def main() -> None:
     """Run the command line of this process and leave with its exit code."""
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         app(prog_name="hil")
     except (CoreUnavailableError, CoreTimeoutError, DeviceFaultError) as error:
@@ -123,6 +125,14 @@ def main() -> None:
     except HilError as error:
         say(f"hil: {error}")
         sys.exit(ExitCode.WRONG_REQUEST)
-    except KeyboardInterrupt:
-        say("hil: interrupted; the chip was put into its safe state")
-        sys.exit(ExitCode.INTERRUPTED)
+    except SystemExit as left:
+        if left.code == ExitCode.INTERRUPTED:
+            say("hil: interrupted; the chip was put into its safe state")
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(_signal: int, _frame: object) -> None:
+    """Treat a request to end as one from the keyboard: the chip goes to its safe state first."""
+    raise KeyboardInterrupt

@@ -1,5 +1,8 @@
 """Recipes: unknown keys, ranges and overrides are refused in one sentence with the next step."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,3 +93,13 @@ def test_later_overrides_win_and_bare_words_are_text():
 def test_a_recipe_survives_its_own_document():
     recipe = load_recipe("digits")
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_every_key_of_a_recipe_is_documented_and_no_other():
+    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `([a-z_.]+)` \|", text, re.MULTILINE))
+    keys = set()
+    for name, field in Recipe.model_fields.items():
+        inner = getattr(field.annotation, "model_fields", None)
+        keys |= {f"{name}.{key}" for key in inner} if inner else {name}
+    assert documented == keys
