@@ -163,3 +163,21 @@ def test_a_knob_needs_limits_in_order_around_neutral():
         Knob(name="x", unit="1", low=1.0, high=2.0)
     with pytest.raises(RequestError, match="points"):
         LeastSquares(points=2)
+
+
+def test_least_squares_zooms_in_where_the_response_is_curved():
+    wanted = np.linspace(-2.0, 4.0, 25)
+
+    def miss(rounds: int) -> float:
+        values, found, _ = settle(
+            LeastSquares(rounds=rounds),
+            CONTINUOUS,
+            25,
+            lambda v: np.exp(0.3 * v) - np.exp(0.3 * wanted),
+        )
+        assert found.all()
+        return float(np.max(np.abs(values - wanted)))
+
+    # a quarter of the span leaves a sixteenth of the curvature
+    assert miss(2) < miss(1) / 4
+    assert miss(3) < miss(2) / 4
