@@ -15,7 +15,6 @@ from hil.errors import RecordError
 from hil.experiment_results import (
     METHOD_NAMES,
     ExperimentResult,
-    MethodResult,
     RepeatedResult,
     Spread,
     age_text,
@@ -135,10 +134,12 @@ def _facts(runs: tuple[ExperimentResult, ...]) -> Iterable[str]:
         best = max(mine, key=lambda r: r.accuracy)
         name = METHOD_NAMES.get(method.method, method.method)
         yield _fact(_percent(best, "accuracy"), f"{name} after {age_text(last)}")
-    for method in first.methods:
-        pulses = sum(_method(r, method.method).pulses_per_device for r in runs) / len(runs)
-        name = METHOD_NAMES.get(method.method, method.method)
-        yield _fact(f"{pulses:.1f}", f"pulses per device, {name}")
+    pulses = [
+        sum(run.methods[k].pulses_per_device for run in runs) / len(runs)
+        for k in range(len(first.methods))
+    ]
+    names = " / ".join(METHOD_NAMES.get(m.method, m.method) for m in first.methods)
+    yield _fact(" / ".join(f"{p:.1f}" for p in pulses), f"pulses per device, {names}")
 
 
 def _pictures(runs: tuple[ExperimentResult, ...]) -> tuple[Picture, ...]:
@@ -286,14 +287,11 @@ def _provenance(record: RunRecord, runs: tuple[ExperimentResult, ...]) -> str:
     )
 
 
-def _method(run: ExperimentResult, method: str) -> MethodResult:
-    return next(m for m in run.methods if m.method == method)
-
-
 def _percent(row: Spread, quantity: Literal["accuracy", "mvm_error"]) -> str:
     value = row.accuracy if quantity == "accuracy" else row.mvm_error
     half = row.accuracy_half if quantity == "accuracy" else row.mvm_error_half
-    return f"{100 * value:.1f}" + (f" ± {100 * half:.1f}" if half is not None else "") + " %"
+    spread = f" ± {100 * half:.1f}" if half is not None else ""
+    return f"{100 * value:.1f}{spread}%"
 
 
 def _mean_percent(values: list[float | None]) -> str:
@@ -325,10 +323,11 @@ h2 { font-size: 1rem; margin: 1.6rem 0 .4rem; }
 .facts { display: flex; flex-wrap: wrap; gap: .6rem 2.2rem; margin: 0 0 1rem; }
 .fact b { display: block; font-size: 1.5rem; font-weight: 600; line-height: 1.2; }
 .fact span { color: #555; font-size: .85rem; }
-.figures { display: flex; flex-wrap: wrap; gap: 1rem 1.4rem; align-items: flex-end; }
-figure { margin: 0; flex: 0 1 auto; max-width: 100%; }
-figure img { max-width: 100%; max-height: 330px; display: block; }
-figcaption { font-size: .85rem; color: #555; max-width: 36rem; }
+.figures { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem 1.4rem; align-items: end; }
+@media (max-width: 760px) { .figures { grid-template-columns: 1fr; } }
+figure { margin: 0; }
+figure img { max-width: 100%; max-height: 300px; display: block; }
+figcaption { font-size: .85rem; color: #555; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left;

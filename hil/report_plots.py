@@ -38,6 +38,8 @@ _LAYER_COLOURS = (
 _INK, _GRID = "#222222", "#dddddd"
 _DOTS_PER_INCH = 130
 _PANEL_INCH = (4.2, 3.1)
+_NARROW_INCH = 2.7
+"""Width of a panel that stands beside others: the page shows pictures in two columns."""
 
 
 def plot_accuracy(runs: tuple[ExperimentResult, ...]) -> bytes:
@@ -90,7 +92,7 @@ def plot_pulses(result: ExperimentResult) -> bytes:
 def plot_layers(result: ExperimentResult) -> bytes:
     """Draw the MVM error layer by layer, by method, best compensation, first and last age."""
     names = list(dict.fromkeys(p.layer for p in result.layers))
-    figure, axis = _single((max(4.2, 1.2 + 0.55 * len(names)), 3.1))
+    figure, axis = _single((max(4.2, 1.0 + 0.5 * len(names)), 3.1))
     methods = _methods(result)
     ages = sorted({result.ages_s[0], result.ages_s[-1]})
     width = 0.8 / (len(methods) * len(ages))
@@ -199,8 +201,9 @@ def _methods(result: ExperimentResult) -> list[str]:
 
 def _method_panels(result: ExperimentResult) -> tuple[Figure, list[Axes]]:
     methods = _methods(result)
-    width, height = _PANEL_INCH
-    figure, axes = _figure((0.3 + width * len(methods), height + 0.45), len(methods))
+    width = _PANEL_INCH[0] if len(methods) == 1 else _NARROW_INCH
+    height = _PANEL_INCH[1] + 0.45
+    figure, axes = _figure((0.4 + width * len(methods), height), len(methods))
     for axis, method in zip(axes, methods, strict=True):
         axis.set_title(METHOD_NAMES.get(method, method), fontsize=10)
         axis.set_xticks(range(len(result.ages_s)), [age_text(a) for a in result.ages_s])
@@ -238,7 +241,7 @@ def _legend(figure: Figure, axis: Axes) -> None:
         handles,
         labels,
         loc="outside lower center",
-        ncols=len(labels) if len(figure.axes) > 1 else 3,
+        ncols=3,
         frameon=False,
         fontsize=8,
     )
