@@ -28,6 +28,17 @@ PATIENCE = 3
 """Misses on one side before steps grow, and before a device is judged stuck."""
 
 
+MOST_DOUBLINGS = 2
+"""A step grows to four times its size at most."""
+
+MOST_STEP_SHARE = 16
+"""A step is at most this part of the amplitude scale: about the width of the curve's fall."""
+
+LEAST_RATIO = 3.0
+"""A finding below wanted / 3 counts as that: near zero the curve is so flat that noise would send
+the amplitude across the scale."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AmplitudeSearch:
     """Progress of a search at each place of an array.
@@ -68,16 +79,6 @@ class AmplitudeSearch:
             first_siemens=self.first_siemens,
         )
 
-    def merge(self, other: AmplitudeSearch, place: Place) -> AmplitudeSearch:
-        """Return this search with the progress of `other` at `place`."""
-        return AmplitudeSearch(
-            side=_put(self.side, place, other.side[place]),
-            flips=_put(self.flips, place, other.flips[place]),
-            run=_put(self.run, place, other.run[place]),
-            first_code=_put(self.first_code, place, other.first_code[place]),
-            first_siemens=_put(self.first_siemens, place, other.first_siemens[place]),
-        )
-
     def next_amplitude(
         self,
         place: Place,
@@ -112,11 +113,15 @@ class AmplitudeSearch:
         run = np.where(fresh, 1, self.run[place] + 1)
         first_code = np.where(fresh, amplitude, self.first_code[place])
         first_siemens = np.where(fresh, found_siemens, self.first_siemens[place])
-        alpha = gain / (1.0 + flips) * 2.0 ** np.clip(run - PATIENCE, 0, 16)
-        chord = np.abs(curve.amplitude(wanted_siemens) - curve.amplitude(found_siemens))
+        alpha = gain / (1.0 + flips) * 2.0 ** np.clip(run - PATIENCE, 0, MOST_DOUBLINGS)
+        trusted = np.maximum(found_siemens, wanted_siemens / LEAST_RATIO)
+        chord = np.abs(curve.amplitude(wanted_siemens) - curve.amplitude(trusted))
         move = alpha * side * np.maximum(chord, np.abs(miss) / curve.steepest)
-        ahead = bounded_move(curve, amplitude, move, curve.span / 8)
-        at_end = (ahead == amplitude) & (run > PATIENCE)
+        ahead = bounded_move(curve, amplitude, move, curve.span / MOST_STEP_SHARE)
+        # a full RESET that is far too high is not mended by another one; one nearly there may be
+        floored = (amplitude >= curve.max_code) & (miss > tolerance)
+        ended = (ahead == amplitude) & (run > PATIENCE) & (amplitude < curve.max_code)
+        at_end = floored | ended
         progress = (first_siemens - found_siemens) * side
         deaf = (np.abs(amplitude - first_code) >= curve.span / 2) & (run > PATIENCE)
         stuck = at_end | (deaf & (progress < tolerance))

@@ -25,8 +25,14 @@ BoolArray = npt.NDArray[np.bool_]
 WANDER = 0.005
 """What a cell left alone moves between probes (relaxation, drift), in g_max of a device."""
 
-LEAST_SPREAD = 0.02
+LEAST_SPREAD = 0.005
 """Lower bound of a pulse's spread, in g_max of a device: keeps the filter open."""
+
+BINS = 12
+"""Steps of target size by which a pulse's spread is told apart."""
+
+MEMORY = 50.0
+"""Cells' worth of weight that the spread of earlier iterations keeps in a bin."""
 
 GAIN_BOUNDS = (0.5, 2.0)
 """A col's gain outside these is no converter spread but a dead col; it takes the median."""
@@ -65,12 +71,15 @@ class CellErrors:
     Attributes:
         siemens, variance: Each cell's error and its variance, S and S^2, (rows, cols).
         gain, offset: Per col, S per S and S: measured = gain * exact + offset, (cols,).
+        pulse_variance: Variance of a cell's error after a pulse, S^2, by size of its target, in
+            `BINS` steps up to the largest.
     """
 
     siemens: Array
     variance: Array
     gain: Array
     offset: Array
+    pulse_variance: Array
 
     @classmethod
     def unknown(cls, shape: tuple[int, ...], spread_siemens: float) -> Self:
@@ -80,6 +89,7 @@ class CellErrors:
             variance=np.full(shape, spread_siemens**2),
             gain=np.ones(shape[1]),
             offset=np.zeros(shape[1]),
+            pulse_variance=np.full(BINS, spread_siemens**2),
         )
 
     @property
@@ -116,11 +126,9 @@ class CellErrors:
             gain = _gains(target_siemens, target_siemens + gradient, good)
         seen = (target_siemens + gradient) / gain - target_siemens
         noise = noise / gain**2
-        if pulsed.any():
-            spread = float(np.mean((seen**2 - noise)[pulsed]))
-            spread = max(spread, (LEAST_SPREAD * unit_siemens) ** 2)
-        else:
-            spread = 0.0
+        size = _bins(target_siemens)
+        fresh = self._pulse_variance(size[pulsed], (seen**2 - noise)[pulsed], unit_siemens)
+        spread = fresh[size]
         mean = np.where(pulsed, 0.0, self.siemens)
         prior = np.where(pulsed, spread, self.variance) + (WANDER * unit_siemens) ** 2
         weight = prior / (prior + noise)
@@ -129,7 +137,51 @@ class CellErrors:
             variance=(1 - weight) * prior,
             gain=gain,
             offset=batch.measured.mean(axis=0) - gain * batch.exact.mean(axis=0),
+            pulse_variance=fresh,
         )
+
+    def worth_pulsing(
+        self, candidates: BoolArray, target_siemens: Array, *, allowance: float
+    ) -> BoolArray:
+        """Return the candidates whose pulses together are not expected to raise the error.
+
+        A pulse replaces a cell's error by a fresh draw. Cells further off than a draw's spread pay
+        at once; what they are expected to gain is spent on cells nearer than that, which pay only
+        after some draws. So the squared error of the block is never expected to grow by more than
+        `allowance` of itself.
+        """
+        rows, cols = np.nonzero(candidates)
+        drawn = self.pulse_variance[_bins(target_siemens)[rows, cols]]
+        held = self.siemens[rows, cols] ** 2
+        order = np.argsort(-held / drawn, kind="stable")
+        growth = np.cumsum((drawn - held)[order])
+        spend = allowance * float(np.sum(self.siemens**2))
+        taken = order[growth <= spend]
+        worth = np.zeros(candidates.shape, np.bool_)
+        worth[rows[taken], cols[taken]] = True
+        return worth
+
+    def spread_of(self, target_siemens: Array) -> Array:
+        """Variance of each cell's error after a pulse, S^2, (rows, cols)."""
+        return self.pulse_variance[_bins(target_siemens)]
+
+    def _pulse_variance(
+        self, size: npt.NDArray[np.intp], squared: Array, unit_siemens: float
+    ) -> Array:
+        """Mean squared error of freshly pulsed cells by size of target, carried over iterations."""
+        total = np.bincount(size, squared, BINS)
+        count = np.bincount(size, minlength=BINS)
+        memory = MEMORY if self.pulse_variance.min() < self.pulse_variance.max() else 0.0
+        mixed = (total + memory * self.pulse_variance) / np.maximum(count + memory, 1)
+        kept = np.where(count + memory > 0, mixed, self.pulse_variance)
+        return np.maximum(kept, (LEAST_SPREAD * unit_siemens) ** 2)
+
+
+def _bins(target: Array) -> npt.NDArray[np.intp]:
+    """Bin of each target's size, 0 ... BINS - 1; bin 0 is for zero."""
+    size = np.abs(target)
+    most = float(size.max(initial=0.0))
+    return np.ceil(size / (most or 1.0) * (BINS - 1)).astype(np.intp)
 
 
 def _gains(target: Array, found: Array, good: BoolArray) -> npt.NDArray[Any]:

@@ -5,6 +5,9 @@ random inputs, compare with the ideal result of the same quantised inputs, and p
 whose weight the gradient finds off. Published are the idea and its claims; hyper-parameters, pulse
 choice and stop rule are ours. Sees no core.
 
+Where a polarity has several devices, they are brought in one after another: each takes its equal
+share and what those before it left wrong. Equal shares average read noise and drift.
+
 A RESET pulse overwrites a device, so gradient descent becomes a search over one amplitude per cell:
 cells whose estimated error exceeds the threshold are pulsed again, on one device each, with the step
 rule of `amplitude_search`; what the cell's other devices hold is absorbed. A pulse is a fresh, noisy
@@ -53,8 +56,18 @@ COARSE_SPREAD = 0.4
 COARSE_THRESHOLD = 0.08
 """Threshold of the coarse iterations: relaxation has not shown yet, so a finer one is wasted."""
 
-MIN_GAIN = 0.005
-"""An iteration that lowers the held-out error by less than this share has not improved it."""
+ALLOWANCE = 0.01
+"""Share of the squared error by which the pulses of an iteration may be expected to raise it."""
+
+
+MIN_GAIN = 0.02
+"""Programming stalls if `patience` iterations lower the held-out error by less than this share."""
+
+SPREAD_REFERENCE = 0.1
+"""Spread of a pulse, in g_max of a device, for which the threshold is stated."""
+
+SURE = 2.0
+"""Standard deviations of its estimate that a cell's error must exceed."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,12 +81,14 @@ class GradientDescentState:
         amplitude: Amplitude code of each device, not rounded, same shape.
         pulses: Pulses of the block so far.
         active: Device that answers for each cell, (rows, cols); -1 if none is left that can.
+        retired: Devices that answered for their cell and no longer can, (devices, rows, cols).
+        stage: Devices of a polarity brought in so far, less one.
         search: Progress of the active devices' search, (rows, cols).
         errors: What is believed of the cells' errors and the cols' gains.
         pulsed: Cells pulsed before the last probe, (rows, cols).
         probe: Inputs just sent: programming batch, then the held-out batch.
-        best: Lowest held-out error so far.
-        idle: Iterations in a row that did not improve on it.
+        history: Held-out errors since the coarse iterations, or since the finish began.
+        finishing: Good cells are left alone from here on.
         iteration: Probes observed.
         rng: Generator state of the inputs.
     """
@@ -85,12 +100,14 @@ class GradientDescentState:
     amplitude: Array
     pulses: int
     active: npt.NDArray[np.int8]
+    retired: BoolArray
+    stage: int
     search: AmplitudeSearch
     errors: CellErrors
     pulsed: BoolArray
     probe: MvmProbe
-    best: float
-    idle: int
+    history: tuple[float, ...]
+    finishing: bool
     iteration: int
     rng: dict[str, Any]
 
@@ -104,7 +121,9 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
         vectors_per_row: Programming vectors per iteration and row (rows rounded up to a power of 2
             for Hadamard inputs). Eight keep the gradient's noise below the threshold.
         held_out: Vectors of the held-out probe batch, Gaussian.
-        threshold: A cell is pulsed if its estimated error exceeds this share of a device's g_max.
+        threshold: A cell is pulsed if its estimated error exceeds this share of the rms target of
+            a device, for a cell whose pulse spreads by a tenth of a device's g_max; for others it goes with
+            the cube root of the spread, where the pulses saved and the error left balance.
         hysteresis: A cell once left alone is pulsed again only beyond this many thresholds, so
             that the estimate's noise pulses no good cell.
         step_size: Factor on the first correction of a device.
@@ -115,8 +134,10 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
             small and large conductances differs, so what is exact at t0 is bent later; 0 aims at
             t0 alone, 1 at that age alone.
         retention_age_s: The age leant towards, s.
+        finish_share: Once no more than this share of cells is beyond the threshold, no further good
+            cell is touched; those under way are finished.
         stop_share: Ends when no more than this share of cells is beyond the threshold.
-        patience: Ends after this many iterations without improvement of the held-out error.
+        patience: Iterations over which the held-out error must fall by 2 %.
         max_iterations: Most probes.
         max_pulses_per_device: Pulse budget as a mean over the devices of the block; None is none.
     """
@@ -124,15 +145,16 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
     inputs: InputKind = InputKind.HADAMARD
     vectors_per_row: float = 8.0
     held_out: int = 512
-    threshold: float = 0.03
+    threshold: float = 0.065
     hysteresis: float = 1.6
     step_size: float = 1.0
     settle_s: float = 5.0
     coarse_iterations: int = 3
-    retention: float = 0.3
+    retention: float = 0.4
     retention_age_s: float = 86_400.0
-    stop_share: float = 0.003
-    patience: int = 5
+    finish_share: float = 0.03
+    stop_share: float = 0.001
+    patience: int = 8
     max_iterations: int = 60
     max_pulses_per_device: float | None = None
 
@@ -148,6 +170,7 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
         require_range("coarse_iterations", self.coarse_iterations, 0, 10_000)
         require_range("retention", self.retention, 0.0, 1.0)
         require_range("retention_age_s", self.retention_age_s, 1e-6, 1e10)
+        require_range("finish_share", self.finish_share, 0.0, 1.0)
         require_range("stop_share", self.stop_share, 0.0, 1.0)
         require_range("patience", self.patience, 1, 10_000)
         require_range("max_iterations", self.max_iterations, 1, 10_000)
@@ -156,13 +179,15 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
 
     @override
     def start(self, problem: ProgrammingProblem) -> Step[GradientDescentState]:
-        """Write every device once at its nominal amplitude; ask for the first probe."""
+        """Write the first device of each polarity at its nominal amplitude; ask for a probe."""
         info = problem.info
+        require_range("max_iterations", self.max_iterations, self._coarse(info) + 1, 10_000)
         curve = ResetCurve.of(info)
         target = aim_for_retention(
             info.device, problem.target_siemens, self.retention, self.retention_age_s
         )
         asked = split_equally(info, target)
+        asked[_later_devices(info)] = 0.0
         amplitude = curve.first_amplitude(asked)
         shape = target.shape
         rng = np.random.default_rng(problem.seed)
@@ -175,12 +200,14 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
             amplitude=amplitude,
             pulses=asked.size,
             active=np.where(target < 0, info.devices_per_polarity, 0).astype(np.int8),
+            retired=np.zeros(asked.shape, np.bool_),
+            stage=0,
             search=AmplitudeSearch.fresh(shape),
             errors=CellErrors.unknown(shape, COARSE_SPREAD * info.device.device_g_max_siemens),
             pulsed=np.ones(shape, np.bool_),
             probe=probe,
-            best=np.inf,
-            idle=0,
+            history=(),
+            finishing=False,
             iteration=0,
             rng=dict(rng.bit_generator.state),
         )
@@ -192,30 +219,41 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
         self, state: GradientDescentState, observation: Observation
     ) -> Step[GradientDescentState]:
         """Estimate each cell's error from the probe; pulse where it pays, or end."""
-        coarse = state.iteration < self.coarse_iterations
+        coarse = state.iteration < self._coarse(state.info)
         train, held_out = self._batches(state, observation)
         unit = state.info.device.device_g_max_siemens
         errors = state.errors.update(
             train,
-            state.target_siemens,
+            _share(state),
             pulsed=state.pulsed,
-            good=None if coarse else np.abs(state.errors.siemens) <= self._limit(state, coarse),
+            good=None if coarse else np.abs(state.errors.siemens) <= self._limit(state, coarse=coarse),
             unit_siemens=unit,
         )
-        error = mvm_error(errors.affine.apply(held_out.measured), held_out.exact)
-        # an iteration's error is comparable to the next one's only once probes settle alike
-        improved = coarse or error < state.best * (1 - MIN_GAIN)
+        error = None
+        if held_out.exact.any():  # a block of zeros has no relative error
+            error = mvm_error(errors.affine.apply(held_out.measured), held_out.exact)
         state = replace(
             state,
             errors=errors,
             iteration=state.iteration + 1,
-            idle=0 if improved else state.idle + 1,
-            best=error if coarse else min(state.best, error),
+            history=() if coarse or error is None else (*state.history, error),
         )
-        beyond = np.abs(errors.siemens) > self._limit(state, coarse)
-        outcome = self._verdict(state, beyond & (state.active >= 0))
-        if outcome is None:
-            state, pulses = self._pulse(state, beyond & (state.active >= 0))
+        beyond = np.abs(errors.siemens) > self._limit(state, coarse=coarse)
+        again = beyond & (state.active >= 0)
+        if state.finishing:
+            again &= state.pulsed
+        outcome = self._verdict(state, again, coarse=coarse)
+        if self._brings_in(state):
+            state, pulses = _bring_in(state)
+            state = self._next_probe(state)
+        elif outcome is None:
+            few = float(again.mean()) <= self.finish_share
+            finishing = state.finishing or (not coarse and (few or self._stalls(state)))
+            if not coarse:
+                again = errors.worth_pulsing(again, state.target_siemens, allowance=ALLOWANCE)
+            if finishing and not state.finishing:
+                state = replace(state, finishing=True, history=())
+            state, pulses = self._pulse(state, again)
             state = self._next_probe(state)
         else:
             pulses = ()
@@ -229,10 +267,29 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
             affine=errors.affine,
         )
 
-    def _limit(self, state: GradientDescentState, coarse: bool) -> Array:  # noqa: FBT001 - private
-        share = max(self.threshold, COARSE_THRESHOLD) if coarse else self.threshold
+    def _coarse(self, info: CoreInfo) -> int:
+        """Iterations until every device is brought in and coarsely set."""
+        return self.coarse_iterations * info.devices_per_polarity
+
+    def _brings_in(self, state: GradientDescentState) -> bool:
+        more = state.stage + 1 < state.info.devices_per_polarity
+        return more and state.iteration >= self.coarse_iterations * (state.stage + 1)
+
+    def _limit(self, state: GradientDescentState, *, coarse: bool) -> Array:
         unit = state.info.device.device_g_max_siemens
-        return np.where(state.pulsed, 1.0, self.hysteresis) * share * unit
+        if coarse:
+            return np.where(state.pulsed, 1.0, self.hysteresis) * COARSE_THRESHOLD * unit
+        rms = float(np.sqrt(np.mean(state.target_siemens**2)))
+        spread = np.sqrt(state.errors.spread_of(state.target_siemens)) / (SPREAD_REFERENCE * unit)
+        limit = self.threshold * rms / state.info.devices_per_polarity * np.cbrt(spread)
+        # what the estimate cannot tell from zero is not worth a pulse
+        seen = np.maximum(limit, SURE * np.sqrt(state.errors.variance))
+        return np.where(state.pulsed, 1.0, self.hysteresis) * seen
+
+    def _stalls(self, state: GradientDescentState) -> bool:
+        """Too little has been gained over the last iterations."""
+        past = state.history[: -self.patience]
+        return bool(past) and min(state.history[-self.patience :]) > (1 - MIN_GAIN) * min(past)
 
     def _probe(
         self, info: CoreInfo, target: Array, rng: np.random.Generator, *, settle_s: float
@@ -251,7 +308,7 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
     def _next_probe(self, state: GradientDescentState) -> GradientDescentState:
         rng = np.random.default_rng()
         rng.bit_generator.state = state.rng
-        settle = 0.0 if state.iteration < self.coarse_iterations else self.settle_s
+        settle = 0.0 if state.iteration < self._coarse(state.info) else self.settle_s
         probe = self._probe(state.info, state.target_siemens, rng, settle_s=settle)
         return replace(state, probe=probe, rng=dict(rng.bit_generator.state))
 
@@ -261,7 +318,7 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
         codes = state.probe.input_codes
         split = codes.shape[0] - self.held_out
         x = state.info.input.to_si(codes)
-        exact = exact_output(state.info, state.target_siemens, codes)
+        exact = exact_output(state.info, _share(state), codes)
         size = 1 << (codes.shape[1] - 1).bit_length()
         whole = self.inputs is InputKind.HADAMARD and split % size == 0
         parts = (slice(0, split), whole), (slice(split, None), False)
@@ -272,19 +329,18 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
         return train, held_out
 
     def _verdict(
-        self, state: GradientDescentState, beyond: BoolArray
+        self, state: GradientDescentState, beyond: BoolArray, *, coarse: bool
     ) -> ProgrammingOutcome | None:
-        if not beyond.any() and state.iteration > self.coarse_iterations:
+        if not coarse and not beyond.any():
             lost = bool((state.active < 0).any())
             return ProgrammingOutcome.STOPPED_GOOD if lost else ProgrammingOutcome.CONVERGED
-        if state.iteration > self.coarse_iterations and (
-            beyond.mean() <= self.stop_share or state.idle >= self.patience
-        ):
+        few = float(np.mean(beyond)) <= self.stop_share
+        if not coarse and (few or (state.finishing and self._stalls(state))):
             return ProgrammingOutcome.STOPPED_GOOD
         if state.iteration >= self.max_iterations:
             return ProgrammingOutcome.ITERATION_LIMIT
         budget = self.max_pulses_per_device
-        if budget is not None and state.pulses >= budget * state.amplitude.size:
+        if not coarse and budget is not None and state.pulses >= budget * state.amplitude.size:
             return ProgrammingOutcome.PULSE_BUDGET
         return None
 
@@ -293,6 +349,7 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
     ) -> tuple[GradientDescentState, tuple[Pulse, ...]]:
         """Move the amplitude of each cell's active device against the error, and pulse it."""
         info = state.info
+        state = _turn_zeros(state)
         rows, cols = np.nonzero(beyond)
         device = state.active[rows, cols]
         place = (device, rows, cols)
@@ -305,7 +362,7 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
             asked,
             asked + sign * state.errors.siemens[rows, cols],
             gain=self.step_size,
-            tolerance=self.threshold * info.device.device_g_max_siemens,
+            tolerance=COARSE_THRESHOLD * info.device.device_g_max_siemens,
         )
         amplitude = state.amplitude.copy()
         amplitude[place] = ahead
@@ -320,30 +377,94 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
         return replace(state, pulses=state.pulses + flat.size, pulsed=pulsed), pulses
 
 
-def _hand_over(
-    state: GradientDescentState, rows: IntArray, cols: IntArray
-) -> GradientDescentState:
-    """Give cells whose active device is stuck to another one that can make up for it.
+def _turn_zeros(state: GradientDescentState) -> GradientDescentState:
+    """Make the polarity that is too high answer for cells of target zero: to be RESET once more."""
+    half = state.info.devices_per_polarity
+    peer = state.iteration % half
+    device = np.where(state.errors.siemens > 0, peer, half + peer)
+    free = (state.target_siemens == 0) & ~state.retired.any(axis=0)
+    return replace(state, active=np.where(free, device, state.active).astype(np.int8))
 
-    A peer of the same polarity comes first; else, for a cell stuck too far in its own direction,
-    a device of the other polarity. Cells with no such device are given up (active -1).
+
+def _later_devices(info: CoreInfo) -> IntArray:
+    """Every device but the first of each polarity."""
+    index = np.arange(info.devices_per_cell)
+    return index[index % info.devices_per_polarity != 0]
+
+
+def _share(state: GradientDescentState) -> Array:
+    """What the devices brought in so far hold together: their part of the target."""
+    return state.target_siemens * ((state.stage + 1) / state.info.devices_per_polarity)
+
+
+def _bring_in(state: GradientDescentState) -> tuple[GradientDescentState, tuple[Pulse, ...]]:
+    """Bring in the next device of each polarity: its share less the error found so far."""
+    info = state.info
+    half, n = info.devices_per_polarity, state.stage + 1
+    first = np.where(state.target_siemens < 0, half, 0)
+    rows, cols = np.nonzero((state.target_siemens != 0) & (state.active >= 0))
+    place = (first[rows, cols] + n, rows, cols)
+    sign = np.where(place[0] < half, 1.0, -1.0)
+    wanted = (
+        np.abs(state.target_siemens[rows, cols]) / half - sign * state.errors.siemens[rows, cols]
+    )
+    asked, amplitude = state.asked_siemens.copy(), state.amplitude.copy()
+    asked[place] = np.maximum(wanted, 0.0)
+    amplitude[place] = state.curve.first_amplitude(asked[place])
+    active, pulsed = state.active.copy(), np.zeros(state.pulsed.shape, np.bool_)
+    active[rows, cols] = place[0]
+    pulsed[rows, cols] = True
+    flat = np.ravel_multi_index(place, amplitude.shape)
+    return replace(
+        state,
+        stage=n,
+        asked_siemens=asked,
+        amplitude=amplitude,
+        active=active,
+        search=AmplitudeSearch.fresh(pulsed.shape),
+        pulsed=pulsed,
+        pulses=state.pulses + flat.size,
+    ), (reset_pulses(info, amplitude.shape, flat, amplitude[place]),)
+
+
+def _hand_over(state: GradientDescentState, rows: IntArray, cols: IntArray) -> GradientDescentState:
+    """Give cells whose active device cannot mend them to another one that may.
+
+    A peer of the same polarity comes first; else, for a cell too far in its own direction, a
+    device of the other polarity. Cells with no such device are given up (active -1).
     """
     half = state.info.devices_per_polarity
     active, asked = state.active.copy(), state.asked_siemens.copy()
-    amplitude = state.amplitude.copy()
+    amplitude, retired = state.amplitude.copy(), state.retired.copy()
     old = active[rows, cols].astype(np.int64)
-    positive = old < half
+    retired[old, rows, cols] = True
     error = state.errors.siemens[rows, cols]
-    peer = np.where((old + 1) % half != 0, old + 1, -1)
-    too_far = np.where(positive, error > 0, error < 0)
-    own = positive == (state.target_siemens[rows, cols] >= 0)
-    opposite = np.where(positive, half, 0)
-    new = np.where(peer >= 0, peer, np.where(too_far & own, opposite, -1))
+    new = np.full(old.shape, -1)
+    own = old // half
+    too_far = np.where(own == 0, error > 0, error < 0)
+    for device in reversed(range(state.info.devices_per_cell)):  # the lowest index wins
+        brought_in = device % half <= state.stage
+        can = ~retired[device, rows, cols] & brought_in
+        mends = (device // half == own) | (too_far & (new < 0))
+        prefer = (device // half == own) | (new < 0)
+        new = np.where(can & mends & prefer, device, new)
     active[rows, cols] = new
     ok = new >= 0
     place = (new[ok], rows[ok], cols[ok])
     sign = np.where(new[ok] < half, 1.0, -1.0)
-    asked[place] = np.maximum(asked[place] - sign * error[ok], 0.0)
-    amplitude[place] = state.curve.first_amplitude(asked[place])
+    before = asked[place]
+    asked[place] = np.maximum(before - sign * error[ok], 0.0)
+    curve = state.curve
+    first = curve.first_amplitude(asked[place])
+    learned = amplitude[place] + curve.amplitude(asked[place]) - curve.amplitude(before)
+    learned = np.where(asked[place] > 0, learned, curve.max_code)
+    amplitude[place] = np.clip(np.where(before > 0, learned, first), curve.min_code, curve.max_code)
     search = state.search.restart((rows[ok], cols[ok]))
-    return replace(state, active=active, asked_siemens=asked, amplitude=amplitude, search=search)
+    return replace(
+        state,
+        active=active,
+        retired=retired,
+        asked_siemens=asked,
+        amplitude=amplitude,
+        search=search,
+    )
