@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from hil.errors import RequestError
 
-__all__ = ["Address", "parse_address"]
+__all__ = ["Address", "address_with", "parse_address"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,3 +81,12 @@ def parse_address(text: str) -> Address:
             raise RequestError(f"address {text!r}: option {key!r} is given twice")
         options[key] = value
     return Address(text=text, scheme=scheme, target=target, options=MappingProxyType(options))
+
+
+def address_with(text: str, **options: int | None) -> str:
+    """Return an address with options set or replaced; an option of None stays as it is."""
+    parsed = parse_address(text)
+    chosen = {key: str(value) for key, value in options.items() if value is not None}
+    merged = {**parsed.options, **chosen}
+    query = "&".join(f"{key}={value}" for key, value in merged.items())
+    return f"{parsed.scheme}:{parsed.target}" + (f"?{query}" if query else "")

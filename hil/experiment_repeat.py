@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from hil.address import parse_address
+from hil.address import address_with
 from hil.experiment import prepare_experiment, run_experiment
 from hil.experiment_results import ExperimentResult, RepeatedResult, spreads, verdict
 from hil.progress import Progress, Silent
@@ -16,7 +16,7 @@ from hil.recipe import Recipe
 from hil.record import RunFolder, RunStatus, new_record
 from hil.session import Session
 
-__all__ = ["address_with_seed", "run_recipe"]
+__all__ = ["run_recipe"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def run_recipe(
     todo = [
         _Job(
             recipe=recipe.model_dump_json(),
-            address=address_with_seed(address, chip_seed),
+            address=address_with(address, seed=chip_seed),
             seed=seed,
             path=str(folder.path / f"chip-{chip_seed}"),
             data_dir=str(data_dir) if data_dir else None,
@@ -80,14 +80,6 @@ def run_recipe(
             task.advance()
             task.say(f"{result.chip.serial}: {result.verdict.partition(':')[0].lower()}")
     return _together(recipe, tuple(runs[k] for k in range(len(todo))))
-
-
-def address_with_seed(address: str, seed: int) -> str:
-    """Return the address with its option `seed` set."""
-    parsed = parse_address(address)
-    options = {**parsed.options, "seed": str(seed)}
-    query = "&".join(f"{key}={value}" for key, value in options.items())
-    return f"{parsed.scheme}:{parsed.target}?{query}"
 
 
 def _each(todo: list[_Job], jobs: int) -> Iterator[tuple[int, ExperimentResult]]:

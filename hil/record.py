@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -227,9 +228,10 @@ class RunFolder:
             self.path / RECORD_FILE, (self._record.model_dump_json(indent=2) + "\n").encode()
         )
 
-    def finish(self, status: RunStatus, results: dict[str, JsonValue] | None = None) -> None:
-        """Say how the run ended, with its results."""
-        self.update(status=status, results=results, ended_at=_now())
+    def finish(self, status: RunStatus, results: Mapping[str, Any] | None = None) -> None:
+        """Say how the run ended, with its results: values that JSON can hold."""
+        found = None if results is None else dict(results)
+        self.update(status=status, results=found, ended_at=_now())
 
     def fail(self, error: BaseException) -> None:
         """Say what stopped the run; the folder stays readable."""

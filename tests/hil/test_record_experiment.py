@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from hil.address import address_with
 from hil.errors import RequestError
 from hil.experiment import prepare_experiment, run_experiment
-from hil.experiment_repeat import address_with_seed, run_recipe
+from hil.experiment_repeat import run_recipe
 from hil.experiment_results import ExperimentResult, RepeatedResult
 from hil.progress import Silent
 from hil.recipe import Recipe, parse_recipe
@@ -159,4 +160,4 @@ def test_results_survive_their_json_document(checkpoint, tmp_path):
     ],
 )
 def test_a_chip_seed_replaces_the_one_of_the_address(address, expected):
-    assert address_with_seed(address, 5) == expected
+    assert address_with(address, seed=5, adc_bits=None) == expected
