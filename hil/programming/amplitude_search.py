@@ -88,7 +88,7 @@ class AmplitudeSearch:
         found_siemens: Array,
         *,
         gain: float,
-        tolerance: npt.ArrayLike,
+        tolerance: float,
     ) -> tuple[AmplitudeSearch, Array, BoolArray]:
         """Take in what the last pulse at each listed place gave; return the next amplitude.
 

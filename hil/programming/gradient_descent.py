@@ -5,13 +5,10 @@ random inputs, compare with the ideal result of the same quantised inputs, and p
 whose weight the gradient finds off. Published are the idea and its claims; hyper-parameters, pulse
 choice and stop rule are ours. Sees no core.
 
-Where a polarity has several devices, they are brought in one after another: each takes its equal
-share and what those before it left wrong. Equal shares average read noise and drift.
-
-A RESET pulse overwrites a device, so gradient descent becomes a search over one amplitude per cell:
-cells whose estimated error exceeds the threshold are pulsed again, on one device each, with the step
-rule of `amplitude_search`; what the cell's other devices hold is absorbed. A pulse is a fresh, noisy
-draw, so pulsing a cell that is good would make it worse: that is what the threshold is for.
+A RESET pulse overwrites a device, so gradient descent becomes a search over one amplitude per
+cell: cells whose estimated error exceeds the threshold are pulsed again, on one device each, with
+the step rule of `amplitude_search`; what the cell's other devices hold is absorbed. A pulse is a
+fresh, noisy draw, so pulsing a good cell would make it worse: that is what the threshold is for.
 """
 
 from __future__ import annotations
@@ -35,6 +32,14 @@ from hil.programming.base import (
     Step,
 )
 from hil.programming.gradient import CellErrors, MvmBatch
+from hil.programming.gradient_state import (
+    GradientDescentState,
+    bring_in,
+    hand_over,
+    later_devices,
+    share_of_target,
+    turn_zeros,
+)
 from hil.programming.pulses import ResetCurve, reset_pulses, split_equally
 from hil.programming.retention import aim_for_retention
 from hil.programming.settings import require_range
@@ -51,14 +56,13 @@ IntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
 
 COARSE_SPREAD = 0.4
-"""Prior spread of a cell after its first, open-loop pulse, in g_max of a device: weak on purpose."""
+"""Prior spread of a cell after its first, open-loop pulse, in g_max of a device: kept weak."""
 
 COARSE_THRESHOLD = 0.08
 """Threshold of the coarse iterations: relaxation has not shown yet, so a finer one is wasted."""
 
 ALLOWANCE = 0.01
 """Share of the squared error by which the pulses of an iteration may be expected to raise it."""
-
 
 MIN_GAIN = 0.02
 """Programming stalls if `patience` iterations lower the held-out error by less than this share."""
@@ -68,48 +72,6 @@ SPREAD_REFERENCE = 0.1
 
 SURE = 2.0
 """Standard deviations of its estimate that a cell's error must exceed."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class GradientDescentState:
-    """What gradient-descent programming remembers.
-
-    Attributes:
-        info, curve: The core and its nominal RESET curve.
-        target_siemens: Signed aim of each cell, S, (rows, cols).
-        asked_siemens: Conductance asked of each device, S, (devices, rows, cols).
-        amplitude: Amplitude code of each device, not rounded, same shape.
-        pulses: Pulses of the block so far.
-        active: Device that answers for each cell, (rows, cols); -1 if none is left that can.
-        retired: Devices that answered for their cell and no longer can, (devices, rows, cols).
-        stage: Devices of a polarity brought in so far, less one.
-        search: Progress of the active devices' search, (rows, cols).
-        errors: What is believed of the cells' errors and the cols' gains.
-        pulsed: Cells pulsed before the last probe, (rows, cols).
-        probe: Inputs just sent: programming batch, then the held-out batch.
-        history: Held-out errors since the coarse iterations, or since the finish began.
-        finishing: Good cells are left alone from here on.
-        iteration: Probes observed.
-        rng: Generator state of the inputs.
-    """
-
-    info: CoreInfo
-    curve: ResetCurve
-    target_siemens: Array
-    asked_siemens: Array
-    amplitude: Array
-    pulses: int
-    active: npt.NDArray[np.int8]
-    retired: BoolArray
-    stage: int
-    search: AmplitudeSearch
-    errors: CellErrors
-    pulsed: BoolArray
-    probe: MvmProbe
-    history: tuple[float, ...]
-    finishing: bool
-    iteration: int
-    rng: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +84,7 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
             for Hadamard inputs). Eight keep the gradient's noise below the threshold.
         held_out: Vectors of the held-out probe batch, Gaussian.
         threshold: A cell is pulsed if its estimated error exceeds this share of the rms target of
-            a device, for a cell whose pulse spreads by a tenth of a device's g_max; for others it goes with
+            a device, for a cell whose pulse spreads by a tenth of that; for others it goes with
             the cube root of the spread, where the pulses saved and the error left balance.
         hysteresis: A cell once left alone is pulsed again only beyond this many thresholds, so
             that the estimate's noise pulses no good cell.
@@ -152,7 +114,7 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
     coarse_iterations: int = 3
     retention: float = 0.4
     retention_age_s: float = 86_400.0
-    finish_share: float = 0.03
+    finish_share: float = 0.015
     stop_share: float = 0.001
     patience: int = 8
     max_iterations: int = 60
@@ -187,7 +149,7 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
             info.device, problem.target_siemens, self.retention, self.retention_age_s
         )
         asked = split_equally(info, target)
-        asked[_later_devices(info)] = 0.0
+        asked[later_devices(info)] = 0.0
         amplitude = curve.first_amplitude(asked)
         shape = target.shape
         rng = np.random.default_rng(problem.seed)
@@ -224,9 +186,11 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
         unit = state.info.device.device_g_max_siemens
         errors = state.errors.update(
             train,
-            _share(state),
+            share_of_target(state),
             pulsed=state.pulsed,
-            good=None if coarse else np.abs(state.errors.siemens) <= self._limit(state, coarse=coarse),
+            good=None
+            if coarse
+            else np.abs(state.errors.siemens) <= self._limit(state, coarse=coarse),
             unit_siemens=unit,
         )
         error = None
@@ -244,7 +208,7 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
             again &= state.pulsed
         outcome = self._verdict(state, again, coarse=coarse)
         if self._brings_in(state):
-            state, pulses = _bring_in(state)
+            state, pulses = bring_in(state)
             state = self._next_probe(state)
         elif outcome is None:
             few = float(again.mean()) <= self.finish_share
@@ -318,7 +282,7 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
         codes = state.probe.input_codes
         split = codes.shape[0] - self.held_out
         x = state.info.input.to_si(codes)
-        exact = exact_output(state.info, _share(state), codes)
+        exact = exact_output(state.info, share_of_target(state), codes)
         size = 1 << (codes.shape[1] - 1).bit_length()
         whole = self.inputs is InputKind.HADAMARD and split % size == 0
         parts = (slice(0, split), whole), (slice(split, None), False)
@@ -349,7 +313,7 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
     ) -> tuple[GradientDescentState, tuple[Pulse, ...]]:
         """Move the amplitude of each cell's active device against the error, and pulse it."""
         info = state.info
-        state = _turn_zeros(state)
+        state = turn_zeros(state)
         rows, cols = np.nonzero(beyond)
         device = state.active[rows, cols]
         place = (device, rows, cols)
@@ -368,103 +332,10 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
         amplitude[place] = ahead
         state = replace(state, amplitude=amplitude, search=search)
         if stuck.any():
-            state = _hand_over(state, rows[stuck], cols[stuck])
+            state = hand_over(state, rows[stuck], cols[stuck])
         pulsed = beyond & (state.active >= 0)
         rows, cols = np.nonzero(pulsed)
         place = (state.active[rows, cols], rows, cols)
         flat = np.ravel_multi_index(place, amplitude.shape)
         pulses = (reset_pulses(info, amplitude.shape, flat, state.amplitude[place]),)
         return replace(state, pulses=state.pulses + flat.size, pulsed=pulsed), pulses
-
-
-def _turn_zeros(state: GradientDescentState) -> GradientDescentState:
-    """Make the polarity that is too high answer for cells of target zero: to be RESET once more."""
-    half = state.info.devices_per_polarity
-    peer = state.iteration % half
-    device = np.where(state.errors.siemens > 0, peer, half + peer)
-    free = (state.target_siemens == 0) & ~state.retired.any(axis=0)
-    return replace(state, active=np.where(free, device, state.active).astype(np.int8))
-
-
-def _later_devices(info: CoreInfo) -> IntArray:
-    """Every device but the first of each polarity."""
-    index = np.arange(info.devices_per_cell)
-    return index[index % info.devices_per_polarity != 0]
-
-
-def _share(state: GradientDescentState) -> Array:
-    """What the devices brought in so far hold together: their part of the target."""
-    return state.target_siemens * ((state.stage + 1) / state.info.devices_per_polarity)
-
-
-def _bring_in(state: GradientDescentState) -> tuple[GradientDescentState, tuple[Pulse, ...]]:
-    """Bring in the next device of each polarity: its share less the error found so far."""
-    info = state.info
-    half, n = info.devices_per_polarity, state.stage + 1
-    first = np.where(state.target_siemens < 0, half, 0)
-    rows, cols = np.nonzero((state.target_siemens != 0) & (state.active >= 0))
-    place = (first[rows, cols] + n, rows, cols)
-    sign = np.where(place[0] < half, 1.0, -1.0)
-    wanted = (
-        np.abs(state.target_siemens[rows, cols]) / half - sign * state.errors.siemens[rows, cols]
-    )
-    asked, amplitude = state.asked_siemens.copy(), state.amplitude.copy()
-    asked[place] = np.maximum(wanted, 0.0)
-    amplitude[place] = state.curve.first_amplitude(asked[place])
-    active, pulsed = state.active.copy(), np.zeros(state.pulsed.shape, np.bool_)
-    active[rows, cols] = place[0]
-    pulsed[rows, cols] = True
-    flat = np.ravel_multi_index(place, amplitude.shape)
-    return replace(
-        state,
-        stage=n,
-        asked_siemens=asked,
-        amplitude=amplitude,
-        active=active,
-        search=AmplitudeSearch.fresh(pulsed.shape),
-        pulsed=pulsed,
-        pulses=state.pulses + flat.size,
-    ), (reset_pulses(info, amplitude.shape, flat, amplitude[place]),)
-
-
-def _hand_over(state: GradientDescentState, rows: IntArray, cols: IntArray) -> GradientDescentState:
-    """Give cells whose active device cannot mend them to another one that may.
-
-    A peer of the same polarity comes first; else, for a cell too far in its own direction, a
-    device of the other polarity. Cells with no such device are given up (active -1).
-    """
-    half = state.info.devices_per_polarity
-    active, asked = state.active.copy(), state.asked_siemens.copy()
-    amplitude, retired = state.amplitude.copy(), state.retired.copy()
-    old = active[rows, cols].astype(np.int64)
-    retired[old, rows, cols] = True
-    error = state.errors.siemens[rows, cols]
-    new = np.full(old.shape, -1)
-    own = old // half
-    too_far = np.where(own == 0, error > 0, error < 0)
-    for device in reversed(range(state.info.devices_per_cell)):  # the lowest index wins
-        brought_in = device % half <= state.stage
-        can = ~retired[device, rows, cols] & brought_in
-        mends = (device // half == own) | (too_far & (new < 0))
-        prefer = (device // half == own) | (new < 0)
-        new = np.where(can & mends & prefer, device, new)
-    active[rows, cols] = new
-    ok = new >= 0
-    place = (new[ok], rows[ok], cols[ok])
-    sign = np.where(new[ok] < half, 1.0, -1.0)
-    before = asked[place]
-    asked[place] = np.maximum(before - sign * error[ok], 0.0)
-    curve = state.curve
-    first = curve.first_amplitude(asked[place])
-    learned = amplitude[place] + curve.amplitude(asked[place]) - curve.amplitude(before)
-    learned = np.where(asked[place] > 0, learned, curve.max_code)
-    amplitude[place] = np.clip(np.where(before > 0, learned, first), curve.min_code, curve.max_code)
-    search = state.search.restart((rows[ok], cols[ok]))
-    return replace(
-        state,
-        active=active,
-        retired=retired,
-        asked_siemens=asked,
-        amplitude=amplitude,
-        search=search,
-    )
