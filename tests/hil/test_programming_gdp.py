@@ -81,7 +81,7 @@ def test_estimates_of_cells_left_alone_are_averaged():
     belief = CellErrors.unknown(error.shape, UNIT)
     off = []
     for k in range(12):
-        target, batch = batch_of(InputKind.HADAMARD, 256, error, noise=UNIT, seed=0)
+        target, batch = batch_of(InputKind.HADAMARD, 256, error)
         rng = np.random.default_rng(100 + k)
         noisy = batch.measured + UNIT * rng.standard_normal(batch.measured.shape)
         batch = MvmBatch(x=batch.x, measured=noisy, exact=batch.exact, orthogonal=True)
