@@ -48,7 +48,8 @@ class ColumnAffine(Measurement):
 
     Least squares minimises the error and shrinks the magnitude by about 1 / (1 + err²). Saturated
     outputs are left out of the fit. The residual (rms, S) is measured on vectors that the fit has
-    not seen.
+    not seen; so is the parameter `error_rms`, which counts saturated outputs too and so tells which
+    output range serves best.
 
     Attributes:
         window: The programmed block.
@@ -158,7 +159,10 @@ class ColumnAffine(Measurement):
             residual=left,
             unit="S",
             success=success,
-            extra={"output_rms": (np.sqrt(np.mean(exact**2, axis=0)), "S")},
+            extra={
+                "output_rms": (np.sqrt(np.mean(exact**2, axis=0)), "S"),
+                "error_rms": (self._error_with_clipped(values, seen), "S"),
+            },
         )
 
     @override
@@ -168,6 +172,12 @@ class ColumnAffine(Measurement):
     def _random(self, setup: Setup, rng: np.random.Generator) -> Stimulus:
         codes = random_inputs(self.inputs, self.vectors, self.window.rows, setup.info.input, rng)
         return Stimulus(input_codes=codes, window=self.window, mode=self.mode)
+
+    def _error_with_clipped(self, values: Values, seen: Seen) -> Array:
+        """Return the rms error per col, S, clipped outputs counted as they come: a range's cost."""
+        exact = exact_output(seen.setup.info, self.target_siemens, seen.input_codes)
+        left = values["scale"] * seen.siemens + values["offset"] - exact
+        return np.asarray(np.sqrt(np.mean(left**2, axis=0)))
 
     def _pairs(self, seen: Seen) -> tuple[Array, Array]:
         """Return measured and exact outputs, (batch, cols), S; saturated entries count for nothing.

@@ -281,8 +281,10 @@ class LinearSolve(Search[LineState]):
 
     @override
     def start(self, knob: Knob, instances: int) -> Trial[LineState]:
-        quarter = (knob.high - knob.low) / 4
-        plan = knob.settle(np.array([knob.low + quarter, knob.high - quarter]))
+        # From neutral on: a correction is small beside its limits, and keeps its digits so.
+        upward = knob.high - knob.neutral >= knob.neutral - knob.low
+        further = knob.high if upward else knob.low
+        plan = knob.settle(np.array([knob.neutral, (knob.neutral + further) / 2]))
         values = np.repeat(plan[:, None], instances, axis=1)
         return Trial(
             state=LineState(knob=knob, values=values, errors=np.empty((0, instances))),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hil.calibration import CalibrationRecord
 from hil.core import Chip
 from hil.errors import RequestError
 from hil.inference.digital import NormCorrection
@@ -50,6 +51,11 @@ class Deployment:
     def matrices(self) -> Mapping[str, ProgrammedMatrix]:
         """Matrices that stand in the array now, by layer: all if resident, else the last."""
         return self._layers.matrices
+
+    @property
+    def records(self) -> tuple[CalibrationRecord, ...]:
+        """Calibration records of the converters and of all matrices that stand in the array."""
+        return self._layers.records
 
     @property
     def compensation(self) -> Compensation:
@@ -155,6 +161,7 @@ class Deployment:
         layers = tuple(self._layer_report(name) for name in self.plan.layers)
         info = self.chip.cores[0].info
         cells = sum(core.info.rows * core.info.cols for core in self.chip.cores)
+        taken = sum(placement.cells_used for placement in self._layers.placements)
         errors = [layer.mvm_error for layer in layers if layer.mvm_error is not None]
         written = [layer for layer in layers if layer.success_share is not None]
         weights = [layer.cells for layer in written]
@@ -165,8 +172,8 @@ class Deployment:
             chip_serial=self.chip.serial,
             backend=self.chip.backend,
             model=info.model,
-            cells=self.plan.cells,
-            utilisation=self.plan.cells / cells,
+            cells=taken,
+            utilisation=taken / cells,
             programming_chip_s=self._layers.programming_chip_s,
             programming_wall_s=self._layers.programming_wall_s,
             chip_s=sum(layer.chip_s for layer in layers),
@@ -210,7 +217,7 @@ class Deployment:
             kind=layer.kind,
             rows=layer.rows,
             cols=layer.cols,
-            cells=layer.encoded.fraction.size,
+            cells=sum(p.cells for plan in self._layers.placements for p in plan.of(name)),
             tiles=len(blocks),
             cores=len({block.core for block in blocks}),
             rounds=0 if written is None else written.rounds,

@@ -13,20 +13,21 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
+from hil.calibration import CalibrationRecord
 from hil.core import Chip
 from hil.errors import RequestError
 from hil.inference.layer_serial import Multiplier, Products, Stage
 from hil.inference.plan import AnalogLayer, NetworkPlan
+from hil.inference.tiles import layer_tiles
 from hil.mapping import (
-    Block,
     PlacedBlock,
     Placement,
     place_blocks,
     place_in_rounds,
-    tile_matrix,
 )
-from hil.matrix import DriftMode, MatrixTask, ProgrammedMatrix, program_matrices
+from hil.matrix import DriftMode, MatrixTask, ProgrammedMatrix, program_matrices, settle
 from hil.matrix.program import core_sizes, require_alike
+from hil.matrix.seeds import mixed_seed
 from hil.programming import ProgrammingAlgorithm, ProgrammingResult
 from hil.programming.base import Action
 
@@ -43,15 +44,16 @@ class WriteSettings:
     Attributes:
         method: Programming algorithm.
         seed: Seeds its random inputs.
-        calibrate: Fit the per-col affine correction on the layer's representative inputs.
-        settle_s: Device time between the last pulse and calibration, s.
+        calibrate: Trim converters, and fit the per-col affine correction on the layer's
+            representative inputs.
+        settle_s: Age at which layers are calibrated, s; None is the chip's reference age.
         on_step: Called after each programming round.
     """
 
     method: ProgrammingAlgorithm[Any]
     seed: int
     calibrate: bool
-    settle_s: float
+    settle_s: float | None
     on_step: OnStep | None
 
 
@@ -86,10 +88,17 @@ class OnChip(Multiplier):
         self.programming_chip_s = 0.0
         self.programming_wall_s = 0.0
         self._settings = settings
+        self._converters: tuple[CalibrationRecord, ...] = ()
 
     @override
     def now_s(self) -> float:
         return self.chip.now_s()
+
+    @property
+    def records(self) -> tuple[CalibrationRecord, ...]:
+        """Calibration records: converters, then the blocks that stand in the array now."""
+        blocks = (b for matrix in self.matrices.values() for b in matrix.blocks)
+        return (*self._converters, *(record for block in blocks for record in block.records))
 
     @property
     @abstractmethod
@@ -117,12 +126,18 @@ class OnChip(Multiplier):
         settings = self._settings
         began_s, began = self.chip.now_s(), time.perf_counter()
         made = program_matrices(
-            self.chip, tasks, settings.method, seed=seed, on_step=settings.on_step
+            self.chip,
+            tasks,
+            settings.method,
+            seed=seed,
+            trim_converters=settings.calibrate,
+            on_step=settings.on_step,
         )
         self.programming_chip_s += self.chip.now_s() - began_s
         self.programming_wall_s += time.perf_counter() - began
-        if settings.settle_s > 0:
-            self.chip.wait(settings.settle_s)
+        settle(made, settings.settle_s)
+        trims = {id(record): record for matrix in made for record in matrix.converters}
+        self._converters += tuple(trims.values())
         return made
 
     def _prepare(self, matrix: ProgrammedMatrix, layer: AnalogLayer) -> None:
@@ -140,8 +155,9 @@ class ResidentLayers(OnChip):
 
     def __init__(self, chip: Chip, plan: NetworkPlan, settings: WriteSettings) -> None:
         super().__init__(chip, plan, settings)
-        tiles = [tile for layer in plan.layers.values() for tile in _tiles(chip, layer)]
-        self._placement = place_blocks(tiles, core_sizes(chip))
+        sizes = core_sizes(chip)
+        tiles = [tile for layer in plan.layers.values() for tile in layer_tiles(layer, sizes)]
+        self._placement = place_blocks(tiles, sizes)
         tasks = [
             MatrixTask(name=name, encoded=layer.encoded, blocks=self._placement.of(name))
             for name, layer in plan.layers.items()
@@ -196,8 +212,9 @@ class ReprogrammedLayers(OnChip):
         self._modes: dict[str, DriftMode | None] = {}
         self._standing: dict[str, ProgrammedMatrix] = {}
         self._written: dict[str, LayerWriting] = {}
+        sizes = core_sizes(chip)
         self._rounds = {
-            name: place_in_rounds(_tiles(chip, layer), core_sizes(chip))
+            name: place_in_rounds(layer_tiles(layer, sizes), sizes)
             for name, layer in plan.layers.items()
         }
         first = np.cumsum([0, *(len(rounds) for rounds in self._rounds.values())])
@@ -218,7 +235,7 @@ class ReprogrammedLayers(OnChip):
         results: list[ProgrammingResult] = []
         for index, placement in enumerate(self._rounds[layer.name]):
             task = MatrixTask(name=layer.name, encoded=layer.encoded, blocks=placement.blocks)
-            seed = _mixed_seed(self._settings.seed, self._first_round[layer.name] + index)
+            seed = mixed_seed(self._settings.seed, self._first_round[layer.name] + index)
             (matrix,) = self._write([task], seed)
             self._standing = {layer.name: matrix}
             results.extend(block.result for block in matrix.blocks)
@@ -261,17 +278,8 @@ def _require_codes(chip: Chip, plan: NetworkPlan) -> None:
             )
 
 
-def _tiles(chip: Chip, layer: AnalogLayer) -> list[Block]:
-    return tile_matrix(
-        layer.name,
-        layer.rows,
-        layer.cols,
-        max_rows=max(core.info.rows for core in chip.cores),
-        max_cols=max(core.info.cols for core in chip.cores),
-    )
-
-
 def _stage(matrix: ProgrammedMatrix, layer: AnalogLayer) -> Stage:
+    matrix.require_valid()
     info = matrix.info
     unit_siemens = info.device.g_max_siemens / layer.units * info.input.step
 
@@ -285,8 +293,3 @@ def _stage(matrix: ProgrammedMatrix, layer: AnalogLayer) -> Stage:
         )
 
     return multiply
-
-
-def _mixed_seed(seed: int, index: int) -> int:
-    """Return a seed of its own for each round of each layer."""
-    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> 1)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from hil.errors import RequestError
+from hil.matrix.program import require_settle
 from hil.programming import ProgrammingAlgorithm
 
 __all__ = ["Compensation", "DeploymentSettings", "Plan"]
@@ -43,8 +44,10 @@ class DeploymentSettings:
         method: "gdp", "verify" or "open_loop", or a programming algorithm.
         method_settings: Hyper-parameters of a method given by name.
         seed: Seeds the random inputs of programming and calibration.
-        calibrate: Fit the per-col affine correction of every layer on its sample inputs.
-        settle_s: Device time between the last pulse and calibration, s.
+        calibrate: Trim converters that are not trimmed yet, and fit the per-col affine correction
+            of every layer on its sample inputs.
+        settle_s: Age at which layers are calibrated, device time since the last pulse, s; None is
+            the chip's reference age.
     """
 
     plan: Plan | str = Plan.RESIDENT
@@ -52,7 +55,7 @@ class DeploymentSettings:
     method_settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     calibrate: bool = True
-    settle_s: float = 0.0
+    settle_s: float | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -62,5 +65,4 @@ class DeploymentSettings:
             raise RequestError(f"plan {str(self.plan)!r} is unknown; known: {known}") from error
         if self.seed < 0:
             raise RequestError(f"seed {self.seed} is below 0; give a whole number from 0 on")
-        if not 0.0 <= self.settle_s <= 1e10:
-            raise RequestError(f"settle_s {self.settle_s} is outside 0...1e10")
+        require_settle(self.settle_s)

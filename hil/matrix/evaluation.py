@@ -44,7 +44,12 @@ class _Seen:
 
 
 def evaluate(matrix: ProgrammedMatrix, *, stream: int) -> ProgrammingReport:
-    """Multiply Gaussian and post-ReLU-like inputs, compare with the exact product, and report."""
+    """Multiply Gaussian and post-ReLU-like inputs, compare with the exact product, and report.
+
+    Raises:
+        RecordError: The calibration no longer holds.
+    """
+    matrix.require_valid()
     gaussian = _look(matrix, InputKind.GAUSSIAN, stream)
     relu = _look(matrix, InputKind.RELU, stream)
     results = [block.result for block in matrix.blocks]
@@ -90,7 +95,7 @@ def evaluate(matrix: ProgrammedMatrix, *, stream: int) -> ProgrammingReport:
 def _block_report(
     block: ProgrammedBlock, error: float | None, error_affine: float | None, saturated: float
 ) -> BlockReport:
-    place, fit = block.place, block.fits.get(block.output_range)
+    place, affine = block.place, block.correction.affine.get(block.output_range)
     return BlockReport(
         row=place.row,
         col=place.col,
@@ -106,7 +111,7 @@ def _block_report(
         mvm_error_affine=error_affine,
         saturated_share=saturated,
         output_range_siemens=block.core.info.output_ranges_siemens[block.output_range],
-        affine_success_share=None if fit is None else float(fit.success.mean()),
+        affine_success_share=None if affine is None else float(affine.success_mask.mean()),
     )
 
 
@@ -122,7 +127,7 @@ def _look(matrix: ProgrammedMatrix, kind: InputKind, stream: int) -> _Seen:
     blocks: list[tuple[float | None, float | None, float]] = []
     clipped = converted = 0
     for block in matrix.blocks:
-        inputs = np.ascontiguousarray(block.rows_of(codes))
+        inputs = block.rows_of(codes)
         seen, want = block.measure_adapting(inputs), block.exact(inputs)
         better = seen.siemens[test]
         if not fitted:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from hil.errors import RequestError
@@ -20,6 +19,7 @@ from hil.mapping import (
     tile_matrix,
 )
 from hil.matrix.block import ProgrammedBlock
+from hil.matrix.converters import calibrate_converters, untrimmed
 from hil.matrix.programmed import ProgrammedMatrix
 from hil.programming import ProgrammingAlgorithm, ProgrammingJob, algorithm, run_programming
 
@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from hil.core import Chip
     from hil.programming.base import Action
 
-__all__ = ["MatrixTask", "core_sizes", "program_matrices", "program_matrix", "require_alike"]
+__all__ = [
+    "MatrixTask",
+    "core_sizes",
+    "program_matrices",
+    "program_matrix",
+    "require_alike",
+    "require_settle",
+    "settle",
+]
+
+LONGEST_SETTLE_S = 1e10  # s, the longest wait of a core
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,6 +57,7 @@ def program_matrix(
     seed: int = 0,
     scaling: Scaling | str = Scaling.PER_MATRIX,
     calibrate: bool = True,
+    settle_s: float | None = None,
     on_step: Callable[[Action], None] | None = None,
     settings: Mapping[str, Any] | None = None,
     name: str = "weights",
@@ -63,7 +74,11 @@ def program_matrix(
         seed: Seeds the random inputs of programming and calibration.
         scaling: "per_matrix": the largest |weight| is the largest conductance; "per_column": of
             each col.
-        calibrate: Fit the per-col affine correction afterwards.
+        calibrate: Trim converters that are not trimmed yet, and fit the per-col affine correction
+            afterwards.
+        settle_s: Age at which it is calibrated, device time since the last pulse, s: conductances
+            relax fast at first. None is the chip's reference age, so that errors can be compared
+            with published ones.
         on_step: Called after each programming round.
         settings: Hyper-parameters of a method given by name.
         name: What to call the matrix in reports and errors.
@@ -83,11 +98,21 @@ def program_matrix(
     )
     placement = place_blocks(blocks, sizes)
     task = MatrixTask(name=name, encoded=encoded, blocks=placement.blocks)
+    require_settle(settle_s)
     (matrix,) = program_matrices(
-        chip, [task], method, seed=seed, on_step=on_step, settings=settings
+        chip,
+        [task],
+        method,
+        seed=seed,
+        trim_converters=calibrate,
+        on_step=on_step,
+        settings=settings,
     )
+    settle([matrix], settle_s)
     if calibrate:
         matrix.calibrate()
+    else:
+        matrix.expect()
     return matrix
 
 
@@ -97,12 +122,24 @@ def program_matrices(
     method: str | ProgrammingAlgorithm[Any] = "gdp",
     *,
     seed: int = 0,
+    trim_converters: bool = True,
     on_step: Callable[[Action], None] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> list[ProgrammedMatrix]:
     """Write several matrices in one lockstep run, so that all end at a similar age.
 
-    Not calibrated; call `calibrate` on each. Arguments as in `program_matrix`.
+    Their outputs are not corrected; `settle`, then call `calibrate` or `expect` on each. Arguments
+    as in `program_matrix`.
+
+    Args:
+        chip: From `open_chip`.
+        tasks: The matrices and the places of their blocks.
+        method: As in `program_matrix`.
+        seed: As in `program_matrix`.
+        trim_converters: Before anything is written, trim the converters of cores used that have not
+            been trimmed yet. The records go to the matrices on those cores.
+        on_step: As in `program_matrix`.
+        settings: As in `program_matrix`.
 
     Raises:
         RequestError: The method or a setting is unknown, or the cores of the chip differ in kind.
@@ -127,6 +164,8 @@ def program_matrices(
             )
             for place in task.blocks
         )
+    cores = {place.core for task in tasks for place in task.blocks} if trim_converters else ()
+    made = calibrate_converters(untrimmed(chip.cores[k] for k in sorted(cores)), seed=seed)
     results = iter(run_programming(method, jobs, seed=seed, on_step=on_step))
     written = iter(jobs)
     blocks = [
@@ -136,18 +175,40 @@ def program_matrices(
                 place=place,
                 target_siemens=job.target_siemens,
                 result=next(results),
-                drift=np.ones(place.cols),
+                seed=(seed, index, number),
             )
-            for place, job in zip(task.blocks, written, strict=False)
+            for number, (place, job) in enumerate(zip(task.blocks, written, strict=False))
         ]
-        for task in tasks
+        for index, task in enumerate(tasks)
     ]
     return [
         ProgrammedMatrix(
-            chip=chip, name=task.name, encoded=task.encoded, blocks=parts, seed=(seed, index)
+            chip=chip,
+            name=task.name,
+            encoded=task.encoded,
+            blocks=parts,
+            seed=(seed, index),
+            converters=[r for r in made if r.core in {place.core for place in task.blocks}],
         )
         for index, (task, parts) in enumerate(zip(tasks, blocks, strict=True))
     ]
+
+
+def settle(matrices: Sequence[ProgrammedMatrix], settle_s: float | None = None) -> None:
+    """Wait until the youngest of `matrices` is `settle_s` old; None is the reference age.
+
+    Takes no time on those that are old enough already.
+    """
+    for matrix in matrices:
+        wanted = matrix.info.device.reference_age_s if settle_s is None else settle_s
+        if wanted > matrix.age_s:
+            matrix.chip.wait(wanted - matrix.age_s)
+
+
+def require_settle(settle_s: float | None) -> None:
+    """Refuse a settling time that no chip can wait."""
+    if settle_s is not None and not 0.0 <= settle_s <= LONGEST_SETTLE_S:
+        raise RequestError(f"settle_s {settle_s} is outside 0...{LONGEST_SETTLE_S:g}")
 
 
 def core_sizes(chip: Chip) -> list[CoreSize]:

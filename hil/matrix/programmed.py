@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from hil.calibration import CalibrationRecord
+from hil.calibration import DriftMode as DriftRule
 from hil.errors import RequestError
 from hil.matrix.block import ProgrammedBlock
+from hil.matrix.correction import Correction
 from hil.matrix.evaluation import evaluate
 from hil.stimulus import InputKind, random_inputs
 
@@ -26,22 +29,18 @@ __all__ = ["DriftMode", "MatrixOutput", "ProgrammedMatrix"]
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.integer[Any]]
 
-CALIBRATION_VECTORS = 1024
-"""Synthetic vectors per output range; 2 parameters a col are known to 3 % of the error."""
-PROBE_VECTORS = 512
-"""Vectors of a drift readout."""
-LEAST_SHARE = 1e-4
-"""A readout below this share of its baseline says nothing about drift; the factor stays 1."""
-CALIBRATION_STREAM, EVALUATION_STREAM = 1, 2
+PROBE_VECTORS = 256
+"""Synthetic vectors that output ranges are predicted from."""
+PROBE_STREAM, EVALUATION_STREAM = 1, 2
 
 
 class DriftMode(StrEnum):
     """How drift is compensated digitally."""
 
     GLOBAL = "global"
-    """One factor for the matrix: the summed |output| at calibration over the same now."""
+    """One factor per block: the summed |output| at calibration over the same now."""
     PER_COLUMN = "per_column"
-    """One factor per col and block: least squares against the wanted product."""
+    """One factor per col and block: least squares against the outputs at calibration."""
     AFFINE = "affine"
     """The whole affine correction fitted anew."""
 
@@ -70,6 +69,7 @@ class ProgrammedMatrix:
         name: Name of the matrix.
         encoded: The weights as fractions of the largest conductance.
         blocks: Its blocks, in the order of rows, then cols.
+        converters: Records of the converter trims made for it; none if they were in force already.
     """
 
     def __init__(
@@ -80,20 +80,18 @@ class ProgrammedMatrix:
         encoded: EncodedWeights,
         blocks: Sequence[ProgrammedBlock],
         seed: tuple[int, ...],
+        converters: Sequence[CalibrationRecord] = (),
     ) -> None:
         self.name = name
         self.encoded = encoded
         self.blocks = tuple(blocks)
+        self.converters = tuple(converters)
         self._chip = chip
         self._seed = seed
         self._compensation = "none"
-        self._probe = self._draw(InputKind.GAUSSIAN, CALIBRATION_VECTORS, CALIBRATION_STREAM)
-        self._any_input = True
-        self._baseline = 0.0
+        self._given: IntArray | None = None
         self._report: ProgrammingReport | None = None
-        for block in self.blocks:
-            block.output_range = block.predicted_range(block.rows_of(self._probe))
-        self._remember_baseline()
+        self._choose_ranges()
 
     @property
     def info(self) -> CoreInfo:
@@ -121,6 +119,20 @@ class ProgrammedMatrix:
         return self._chip.now_s() - max(b.result.last_pulse_at_s for b in self.blocks)
 
     @property
+    def success_mask(self) -> npt.NDArray[np.bool_]:
+        """Cells accepted while programming, (rows, cols); cells that were left out count as so."""
+        mask = np.ones((self.encoded.rows, self.encoded.cols), np.bool_)
+        for block in self.blocks:
+            p = block.place
+            mask[p.row : p.row + p.rows, p.col : p.col + p.cols] = block.result.done
+        return mask
+
+    @property
+    def records(self) -> tuple[CalibrationRecord, ...]:
+        """Calibration records made for it: converters, then each block's."""
+        return (*self.converters, *(r for block in self.blocks for r in block.records))
+
+    @property
     def report(self) -> ProgrammingReport:
         """The latest report; measured now if there is none yet."""
         return self._report or self.evaluate()
@@ -137,6 +149,7 @@ class ProgrammedMatrix:
 
         Raises:
             RequestError: A shape or value does not fit.
+            RecordError: The calibration no longer holds; see `require_valid`.
         """
         values = np.asarray(x)
         if values.dtype.kind not in "fiub":
@@ -153,12 +166,22 @@ class ProgrammedMatrix:
             input_range = float(np.max(np.abs(values), initial=0.0)) or 1.0
         elif not (np.isfinite(input_range) and input_range > 0):
             raise RequestError(f"input_range {input_range} is not a number above 0")
+        self.require_valid()
         full = self.info.input.max_code
         codes = np.clip(np.rint(values / input_range * full), -full, full)
         seen = self.measure_adapting(codes.astype(self.info.input.dtype))
         weight_per_siemens = self.encoded.scale / self.info.device.g_max_siemens
         input_per_fraction = input_range / (full * self.info.input.step)
         return seen.siemens * (weight_per_siemens * input_per_fraction)
+
+    def require_valid(self) -> None:
+        """Refuse a correction that no longer holds; `measure` and `measure_adapting` do not ask.
+
+        Raises:
+            RecordError: Cells were pulsed, trims or temperature changed since the calibration.
+        """
+        for block in self.blocks:
+            block.require_valid()
 
     def measure(self, input_codes: IntArray) -> MatrixOutput:
         """Multiply codes (batch, rows) in the output ranges that were set by calibration."""
@@ -183,28 +206,30 @@ class ProgrammedMatrix:
         """
         self._expect(input_codes)
         for block in self.blocks:
-            if not self._any_input:
-                block.output_range, fit = block.fit_best(self._probe_of(block))
-                block.calibrated = {block.output_range: fit}
+            if self._given is None:
+                affine = self._fit_any_input(block)
             else:
-                block.calibrated = self._fit(block)
-            block.fits = dict(block.calibrated)
-        self._remember_baseline()
+                block.output_range, record = block.fit_best(block.rows_of(self._given))
+                affine = {block.output_range: record}
+            block.calibrated = block.correction = Correction(affine=affine)
+        self._take_baseline()
 
-    def expect(self, input_codes: IntArray) -> None:
+    def expect(self, input_codes: IntArray | None = None) -> None:
         """Choose output ranges for inputs like these and take the drift baseline; fit nothing.
 
         Args:
-            input_codes: Representative inputs (batch >= 2, rows).
+            input_codes: Representative inputs (batch >= 2, rows); None expects Gaussian ones.
         """
         self._expect(input_codes)
-        self._remember_baseline()
+        self._take_baseline()
 
     def compensate_drift(self, mode: DriftMode | str = DriftMode.GLOBAL) -> None:
         """Compensate drift as it stands now; replaces an earlier compensation.
 
         Raises:
-            RequestError: The mode is unknown.
+            RequestError: The mode is unknown, or no drift baseline was taken.
+            RecordError: The drift baseline no longer holds: cells were pulsed, trims or temperature
+                changed.
         """
         try:
             kind = DriftMode(mode)
@@ -213,15 +238,10 @@ class ProgrammedMatrix:
             raise RequestError(
                 f"drift compensation {str(mode)!r} is unknown; known: {known}"
             ) from error
-        self._reset_compensation()
-        match kind:
-            case DriftMode.GLOBAL:
-                self._compensate_global()
-            case DriftMode.PER_COLUMN:
-                self._compensate_per_column()
-            case DriftMode.AFFINE:
-                for block in self.blocks:
-                    block.fits = self._fit(block)
+        # First all, then in force: a refusal leaves the earlier compensation as it was.
+        found = [self._compensated(block, kind) for block in self.blocks]
+        for block, correction in zip(self.blocks, found, strict=True):
+            block.correction = correction
         self._compensation = kind.value
         self._report = None
 
@@ -244,14 +264,23 @@ class ProgrammedMatrix:
                     f"representative inputs have shape {shape}; "
                     f"(at least 2, {self.encoded.rows}) is needed"
                 )
-            self._probe = input_codes
-        self._any_input = input_codes is None
+        self._given = input_codes
         for block in self.blocks:
-            block.calibrated = {}
+            block.calibrated = Correction()
         self._reset_compensation()
-        for block in self.blocks:
-            block.output_range = block.predicted_range(block.rows_of(self._probe))
+        self._choose_ranges()
         self._report = None
+
+    def _choose_ranges(self) -> None:
+        """Set output ranges for the inputs expected: those given, or Gaussian ones."""
+        probe = self._given
+        if probe is None:
+            rng = np.random.default_rng([*self._seed, PROBE_STREAM])
+            probe = random_inputs(
+                InputKind.GAUSSIAN, PROBE_VECTORS, self.encoded.rows, self.info.input, rng
+            )
+        for block in self.blocks:
+            block.output_range = block.predicted_range(block.rows_of(probe))
 
     def _sum(
         self, input_codes: IntArray, blocks: Sequence[tuple[ProgrammedBlock, int | None]]
@@ -260,7 +289,7 @@ class ProgrammedMatrix:
         raw, corrected = np.zeros(shape), np.zeros(shape)
         saturated = converted = 0
         for block, output_range in blocks:
-            codes = np.ascontiguousarray(block.rows_of(input_codes))
+            codes = block.rows_of(input_codes)
             seen = (
                 block.measure_adapting(codes)
                 if output_range is None
@@ -275,44 +304,26 @@ class ProgrammedMatrix:
             raw_siemens=raw, siemens=corrected, saturated=saturated, converted=converted
         )
 
-    def _fit(self, block: ProgrammedBlock) -> dict[int, Any]:
-        codes = self._probe_of(block)
-        last = block.output_range
-        if self._any_input:
-            last = max(last, block.widest_range())
-        return {k: block.fit(codes, k) for k in range(block.output_range, last + 1)}
+    def _compensated(self, block: ProgrammedBlock, mode: DriftMode) -> Correction:
+        """Measure drift now; return the calibrated correction with its compensation."""
+        if mode is DriftMode.AFFINE:
+            if self._given is None:
+                return Correction(affine=self._fit_any_input(block))
+            record = block.fit(block.output_range, block.rows_of(self._given))
+            return Correction(affine={block.output_range: record})
+        rule = DriftRule.GLOBAL if mode is DriftMode.GLOBAL else DriftRule.LEAST_SQUARES
+        return Correction(affine=block.calibrated.affine, drift=block.scale_drift(rule))
 
-    def _probe_of(self, block: ProgrammedBlock) -> IntArray:
-        return np.ascontiguousarray(block.rows_of(self._probe))
+    def _fit_any_input(self, block: ProgrammedBlock) -> dict[int, CalibrationRecord]:
+        """Calibrate the expected output range and every wider one that an input may need."""
+        last = max(block.output_range, block.widest_range())
+        return {k: block.fit(k) for k in range(block.output_range, last + 1)}
 
-    def _readout(self, block: ProgrammedBlock) -> tuple[IntArray, Array]:
-        codes = self._probe_of(block)[:PROBE_VECTORS]
-        return codes, block.measure(codes, block.output_range).siemens
-
-    def _remember_baseline(self) -> None:
-        self._baseline = sum(float(np.abs(self._readout(b)[1]).sum()) for b in self.blocks)
-
-    def _compensate_global(self) -> None:
-        now = sum(float(np.abs(self._readout(b)[1]).sum()) for b in self.blocks)
-        if now > LEAST_SHARE * self._baseline:
-            for block in self.blocks:
-                block.drift = np.full(block.place.cols, self._baseline / now)
-
-    def _compensate_per_column(self) -> None:
+    def _take_baseline(self) -> None:
         for block in self.blocks:
-            codes, now = self._readout(block)
-            exact = block.exact(codes)
-            power = np.einsum("bc,bc->c", now, now)
-            common = np.einsum("bc,bc->c", now, exact)
-            sound = (common > 0) & (power > LEAST_SHARE**2 * np.einsum("bc,bc->c", exact, exact))
-            block.drift = np.where(sound, common / np.where(power > 0, power, 1.0), 1.0)
+            block.take_baseline()
 
     def _reset_compensation(self) -> None:
         for block in self.blocks:
-            block.drift = np.ones(block.place.cols)
-            block.fits = dict(block.calibrated)
+            block.correction = block.calibrated
         self._compensation = "none"
-
-    def _draw(self, kind: InputKind, batch: int, stream: int) -> IntArray:
-        rng = np.random.default_rng([*self._seed, stream])
-        return random_inputs(kind, batch, self.encoded.rows, self.info.input, rng)
