@@ -14,7 +14,8 @@ import typer
 from pydantic import JsonValue
 
 from hil.backends import check_address
-from hil.record import RunFolder, new_record
+from hil.record import new_record
+from hil.run_folder import RunFolder
 
 __all__ = [
     "DEFAULT_ADDRESS",

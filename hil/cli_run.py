@@ -83,8 +83,8 @@ def report(
 
     Also closes the record of a run that was killed, and checks its journal.
     """
-    from hil.record import finalise_run  # noqa: PLC0415
     from hil.report import result_of, write_report  # noqa: PLC0415
+    from hil.run_folder import finalise_run  # noqa: PLC0415
 
     record = finalise_run(folder)
     page = write_report(folder)
@@ -106,10 +106,11 @@ def _run(
     jobs: int,
 ) -> None:
     from hil.backends import check_address  # noqa: PLC0415
-    from hil.experiment import prepare_experiment  # noqa: PLC0415
+    from hil.experiment_prepare import prepare_experiment  # noqa: PLC0415
     from hil.experiment_repeat import run_recipe  # noqa: PLC0415
-    from hil.record import RunStatus, finalise_run  # noqa: PLC0415
+    from hil.record import RunStatus  # noqa: PLC0415
     from hil.report import result_of, write_report  # noqa: PLC0415
+    from hil.run_folder import finalise_run  # noqa: PLC0415
 
     address = core or recipe.chip.address
     check_address(address)

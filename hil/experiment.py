@@ -7,14 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from hil.errors import RequestError
+from hil.experiment_prepare import DEFAULT_INPUT_LEVELS, PreparedExperiment, plan_of
 from hil.experiment_results import (
     ExperimentResult,
     LayerPlace,
@@ -29,81 +28,23 @@ from hil.inference import (
     LayerProgress,
     NetworkPlan,
     Plan,
-    PlanSettings,
     QuantisedReference,
     deploy,
-    plan_network,
 )
-from hil.mapping import Placement, Scaling
+from hil.mapping import Placement
 from hil.matrix import ProgrammingReport
 from hil.programming import algorithm
 from hil.programming.base import Action
 from hil.progress import Progress, Task
-from hil.recipe import Method, Recipe
+from hil.recipe import Method
 from hil.record import ChipIdentity
 from hil.session import Session
-from hil.training import Split, load_checkpoint, load_dataset
 from hil.training.evaluate import accuracy
 
-__all__ = ["PreparedExperiment", "prepare_experiment", "run_experiment"]
-
-DEFAULT_INPUT_LEVELS = 127
-"""Highest input code a plan is made for until the chip has said its own (signed 8 bit)."""
+__all__ = ["run_experiment"]
 
 log = logging.getLogger(__name__)
 Wear = dict[int, npt.NDArray[np.int64]]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PreparedExperiment:
-    """A recipe with everything that it names, loaded and checked; no chip has been touched.
-
-    Attributes:
-        recipe: The recipe.
-        network_name: Name of the network.
-        module: The network, float, in evaluation mode.
-        plan: The network planned for signed 8-bit inputs.
-        calibration: Images for input ranges and batch-norm statistics, from the training split.
-        test: Test images in use.
-        classes: Number of classes.
-    """
-
-    recipe: Recipe
-    network_name: str
-    module: nn.Module
-    plan: NetworkPlan
-    calibration: Split
-    test: Split
-    classes: int
-
-
-def prepare_experiment(recipe: Recipe, data_dir: Path | None = None) -> PreparedExperiment:
-    """Load what a recipe names and check that it fits together.
-
-    Raises:
-        RequestError: Unknown or unfit checkpoint, data set, method setting or network.
-        RecordError: The checkpoint is not one.
-    """
-    for method in recipe.programming.methods:
-        algorithm(method, **recipe.programming.settings.get(method, {}))
-    module, metadata = load_checkpoint(recipe.network.checkpoint)
-    dataset = load_dataset(recipe.data.dataset, data_dir)
-    samples = recipe.data.samples
-    if samples is not None and samples > len(dataset.test):
-        raise RequestError(
-            f"data.samples = {samples}, but the test split of {dataset.name} has "
-            f"{len(dataset.test)} images; give at most that, or leave the key out for all"
-        )
-    calibration = dataset.train.take(recipe.data.calibration_samples)
-    return PreparedExperiment(
-        recipe=recipe,
-        network_name=metadata.network.name,
-        module=module,
-        plan=_plan(recipe, module, calibration, DEFAULT_INPUT_LEVELS),
-        calibration=calibration,
-        test=dataset.test if samples is None else dataset.test.take(samples),
-        classes=len(dataset.class_names),
-    )
 
 
 def run_experiment(
@@ -120,7 +61,7 @@ def run_experiment(
     levels = min(scale.max_code, -scale.min_code)
     plan = prepared.plan
     if levels != DEFAULT_INPUT_LEVELS:
-        plan = _plan(recipe, prepared.module, prepared.calibration, levels)
+        plan = plan_of(recipe, prepared.module, prepared.calibration, levels)
     with progress.task("software reference", 2) as task:
         software = accuracy(prepared.module, prepared.test)
         task.advance()
@@ -288,15 +229,6 @@ class _Trial:
             chip_s=chip_s,
             wall_s=wall_s,
         )
-
-
-def _plan(recipe: Recipe, module: nn.Module, samples: Split, input_levels: int) -> NetworkPlan:
-    settings = PlanSettings(
-        scaling=Scaling(recipe.mapping.scaling),
-        range_quantile=recipe.mapping.input_quantile,
-        input_levels=input_levels,
-    )
-    return plan_network(module, samples.images, settings)
 
 
 def _step_teller(task: Task) -> Callable[[Action], None]:

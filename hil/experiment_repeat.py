@@ -9,11 +9,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from hil.address import address_with
-from hil.experiment import prepare_experiment, run_experiment
+from hil.experiment import run_experiment
+from hil.experiment_prepare import prepare_experiment
 from hil.experiment_results import ExperimentResult, RepeatedResult, spreads, verdict
 from hil.progress import Progress, Silent
 from hil.recipe import Recipe
-from hil.record import RunFolder, RunStatus, new_record
+from hil.record import RunStatus, new_record
+from hil.run_folder import RunFolder
 from hil.session import Session
 
 __all__ = ["run_recipe"]

@@ -1,54 +1,36 @@
-"""The run folder: a record written before any hardware is touched, closed in a step of its own.
-
-A run folder holds `record.json` (what was asked, of which chip, with which seed and versions; how
-it ended; its results), `journal.jsonl`, `wear.npz` and what a command adds. Every document is
-written whole under another name and then renamed, so that a reader never meets half a file.
-"""
+"""The record of a run: what was asked, of which chip, with which seed; how it ended. Data only."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import platform
-import shutil
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from hil.errors import HilError, RecordError, RequestError
+from hil.errors import HilError, RecordError
 from hil.info import BackendKind
-from hil.journal import read_journal
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from hil.info import ChipInfo
 
 __all__ = [
+    "RECORD_FILE",
     "ChipIdentity",
     "JournalSummary",
     "RunError",
-    "RunFolder",
     "RunRecord",
     "RunStatus",
-    "finalise_run",
     "load_record",
     "new_record",
-    "write_atomically",
+    "now_text",
 ]
 
 RECORD_FILE = "record.json"
-JOURNAL_FILE = "journal.jsonl"
-WEAR_FILE = "wear.npz"
-MANIFEST_FILE = "manifest.json"
-MINIMUM_FREE_BYTES = 64 << 20
-"""Free space that a run folder needs before a run may begin, bytes."""
 _RECORDED_PACKAGES = ("aimc-hil", "numpy", "pydantic", "scipy", "torch")
 
 
@@ -175,88 +157,8 @@ def new_record(
         seed=seed,
         recipe=recipe,
         versions=_versions(),
-        started_at=_now(),
+        started_at=now_text(),
     )
-
-
-class RunFolder:
-    """A run folder under way; a context manager.
-
-    Leaving it closes the record: done if nothing else was said, refused, failed or interrupted
-    after an exception, which goes on upwards.
-    """
-
-    def __init__(self, path: Path, record: RunRecord) -> None:
-        self.path = path
-        self._record = record
-
-    @classmethod
-    def create(cls, path: Path, record: RunRecord) -> Self:
-        """Make the folder and write its record; a folder of an earlier run is never reused.
-
-        If `path` already holds a run, `path-2`, `path-3`, ... is taken.
-
-        Raises:
-            RecordError: The folder cannot be made, or its disk is nearly full.
-        """
-        try:
-            folder = _free_folder(path)
-            free = shutil.disk_usage(folder).free
-        except OSError as error:
-            raise RecordError(
-                f"run folder {path} cannot be made: {error.strerror}; give another --out"
-            ) from error
-        if free < MINIMUM_FREE_BYTES:
-            raise RecordError(
-                f"run folder {folder}: {free >> 20} MiB are free, {MINIMUM_FREE_BYTES >> 20} MiB "
-                "are needed; give another --out or make room",
-                free=free,
-            )
-        run = cls(folder, record)
-        run.update()
-        return run
-
-    @property
-    def record(self) -> RunRecord:
-        """The record as last written."""
-        return self._record
-
-    def update(self, **changes: Any) -> None:  # noqa: ANN401 - fields of RunRecord, checked there
-        """Change fields of the record and write it."""
-        self._record = RunRecord.model_validate({**self._record.model_dump(), **changes})
-        write_atomically(
-            self.path / RECORD_FILE, (self._record.model_dump_json(indent=2) + "\n").encode()
-        )
-
-    def finish(self, status: RunStatus, results: Mapping[str, Any] | None = None) -> None:
-        """Say how the run ended, with its results: values that JSON can hold."""
-        found = None if results is None else dict(results)
-        self.update(status=status, results=found, ended_at=_now())
-
-    def fail(self, error: BaseException) -> None:
-        """Say what stopped the run; the folder stays readable."""
-        if isinstance(error, RequestError):
-            status = RunStatus.REFUSED
-        elif isinstance(error, Exception):
-            status = RunStatus.FAILED
-        else:
-            status = RunStatus.INTERRUPTED
-        self.update(status=status, error=RunError.of(error), ended_at=_now())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            self.fail(error)
-        elif self._record.status is RunStatus.RUNNING:
-            self.finish(RunStatus.DONE, self._record.results)
-        finalise_run(self.path)
 
 
 def load_record(path: Path) -> RunRecord:
@@ -285,109 +187,6 @@ def load_record(path: Path) -> RunRecord:
         ) from error
 
 
-def finalise_run(path: Path) -> RunRecord:
-    """Close a run folder: check its journal, settle its status, list its files with digests.
-
-    Safe to repeat, also on the folder of a run that was killed: a record that still says running
-    becomes interrupted.
-    """
-    record = load_record(path)
-    changes: dict[str, Any] = {}
-    if record.status is RunStatus.RUNNING:
-        changes.update(status=RunStatus.INTERRUPTED, ended_at=_now())
-    if (path / JOURNAL_FILE).exists():
-        changes["journal"] = _summarise(path / JOURNAL_FILE)
-    folder = RunFolder(path, record)
-    if any(getattr(record, name) != value for name, value in changes.items()):
-        folder.update(**changes)
-    _write_manifest(path)
-    return folder.record
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole: under another name, to the disk, then renamed over the old one.
-
-    Raises:
-        RecordError: The disk is full or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RecordError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _free_folder(path: Path) -> Path:
-    for number in range(1, 10_000):
-        folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            (folder / RECORD_FILE).touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        return folder
-    raise RecordError(f"{path} and 9,998 folders beside it hold runs; give another --out")
-
-
-def _summarise(path: Path) -> JournalSummary:
-    verbs: dict[str, int] = {}
-    lines, intents, outcomes = 0, 0, 0
-    digest = hashlib.blake2b(digest_size=16)
-    for line in read_journal(path):
-        lines += 1
-        values = line.values
-        if values["phase"] == "intent":
-            intents += 1
-            continue
-        verb = values["verb"]
-        verbs[verb] = verbs.get(verb, 0) + 1
-        outcomes += verb == "program"
-        if verb in ("program", "read", "mvm"):
-            digest.update(
-                f"{values['core']} {verb} {values['request']} {values.get('result')}\n".encode()
-            )
-    return JournalSummary(
-        lines=lines, verbs=verbs, unfinished=intents - outcomes, codes_digest=digest.hexdigest()
-    )
-
-
-def _write_manifest(path: Path) -> None:
-    rows = []
-    for file in sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")):
-        name = file.relative_to(path).as_posix()
-        if name != MANIFEST_FILE:
-            content = file.read_bytes()
-            rows.append(
-                FileEntry(path=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-            )
-    manifest = Manifest(files=tuple(rows))
-    write_atomically(path / MANIFEST_FILE, (manifest.model_dump_json(indent=2) + "\n").encode())
-
-
-class FileEntry(BaseModel):
-    """A file of a run folder: relative path, size, SHA-256."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: str
-    bytes: int
-    sha256: str
-
-
-class Manifest(BaseModel):
-    """Every file of a finalised run folder."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal[1] = 1
-    files: tuple[FileEntry, ...]
-
-
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "system": platform.system().lower()}
     for package in _RECORDED_PACKAGES:
@@ -398,6 +197,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _now() -> str:
+def now_text() -> str:
+    """Return the time now, coordinated universal time, ISO 8601."""
     stamp = datetime.fromtimestamp(time.time(), UTC)
     return stamp.isoformat(timespec="milliseconds")

@@ -21,7 +21,7 @@ from hil.experiment_results import (
     spreads,
 )
 from hil.info import BackendKind
-from hil.record import RunRecord, load_record, write_atomically
+from hil.record import RunRecord, load_record
 from hil.report_plots import (
     plot_accuracy,
     plot_confusion,
@@ -30,6 +30,7 @@ from hil.report_plots import (
     plot_placement,
     plot_pulses,
 )
+from hil.run_folder import write_atomically
 
 __all__ = ["Picture", "render_report", "result_of", "write_report"]
 

@@ -31,7 +31,8 @@ from hil.core import (
 )
 from hil.errors import RecordError, RequestError
 from hil.journal import Journal, digest_of
-from hil.record import JOURNAL_FILE, WEAR_FILE, ChipIdentity, RunFolder, write_atomically
+from hil.record import ChipIdentity
+from hil.run_folder import JOURNAL_FILE, WEAR_FILE, RunFolder, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

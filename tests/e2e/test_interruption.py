@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from hil.journal import read_journal
-from hil.record import RunStatus, finalise_run, load_record
+from hil.record import RunStatus, load_record
+from hil.run_folder import finalise_run
 
 TIMEOUT_S = 120.0
 

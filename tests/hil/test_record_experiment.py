@@ -8,12 +8,14 @@ import torch
 
 from hil.address import address_with
 from hil.errors import RequestError
-from hil.experiment import prepare_experiment, run_experiment
+from hil.experiment import run_experiment
+from hil.experiment_prepare import prepare_experiment
 from hil.experiment_repeat import run_recipe
 from hil.experiment_results import ExperimentResult, RepeatedResult
 from hil.progress import Silent
 from hil.recipe import Recipe, parse_recipe
-from hil.record import RunFolder, RunStatus, load_record, new_record
+from hil.record import RunStatus, load_record, new_record
+from hil.run_folder import RunFolder
 from hil.session import Session, load_wear
 from hil.training import save_checkpoint
 from hil.training.settings import TrainingSettings

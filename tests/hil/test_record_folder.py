@@ -6,14 +6,8 @@ import pytest
 
 from hil.errors import DeviceFaultError, RecordError, RequestError
 from hil.journal import Journal, digest_of, read_journal
-from hil.record import (
-    RunFolder,
-    RunStatus,
-    finalise_run,
-    load_record,
-    new_record,
-    write_atomically,
-)
+from hil.record import RunStatus, load_record, new_record
+from hil.run_folder import RunFolder, finalise_run, write_atomically
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from hil.core import CellRead, Chip, MvmRequest, Pulse
 from hil.errors import CoreTimeoutError
 from hil.info import PulseFamily
 from hil.journal import read_journal
-from hil.record import RunFolder, finalise_run, load_record, new_record
+from hil.record import load_record, new_record
+from hil.run_folder import RunFolder, finalise_run
 from hil.session import Session, load_wear
 
 ADDRESS = "sim:ideal?cores=2&seed=5"

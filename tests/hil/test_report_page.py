@@ -18,8 +18,9 @@ from hil.experiment_results import (
     verdict,
 )
 from hil.info import BackendKind
-from hil.record import ChipIdentity, RunFolder, RunStatus, load_record, new_record
+from hil.record import ChipIdentity, RunStatus, load_record, new_record
 from hil.report import result_of, write_report
+from hil.run_folder import RunFolder
 
 AGES = (0.0, 3600.0, 86400.0)
 COMPENSATIONS = ("none", "global", "affine", "batch_norm")
@@ -37,7 +38,15 @@ def make_result(seed=7, **changes):
                 accuracy = 0.986 - error / 20 - k * LOSS[compensation] - 0.001 * (seed % 5)
                 at = {"method": method, "age_s": age, "compensation": compensation}
                 e = error * (1 + 0.4 * k * (1 + 5 * LOSS[compensation]))
-                points.append(Point(**at, measured_age_s=age + 5, accuracy=accuracy, mvm_error=e, saturated_share=0.0))
+                points.append(
+                    Point(
+                        **at,
+                        measured_age_s=age + 5,
+                        accuracy=accuracy,
+                        mvm_error=e,
+                        saturated_share=0.0,
+                    )
+                )
                 layers += [
                     LayerPoint(**at, layer=name, mvm_error=e * (0.8 + 0.1 * i), saturated_share=0)
                     for i, name in enumerate(LAYERS)
