@@ -107,13 +107,13 @@ class TimeSection(Section):
     """When to measure, and what to do about drift.
 
     Attributes:
-        settle_s: Wait between the last pulse and calibration, s.
+        settle_s: Age at which layers are calibrated, s; None is the chip's reference age.
         ages_s: Ages since the last pulse, s, rising. An age that programming and calibration have
             passed already is measured at once.
         compensation: What is tried at every age, each from the state after programming.
     """
 
-    settle_s: Age = 0.0
+    settle_s: Age | None = None
     ages_s: tuple[Age, ...] = Field(default=(0.0, 3_600.0, 86_400.0), min_length=1, max_length=50)
     compensation: tuple[Compensation, ...] = Field(
         default=("none", "affine"), min_length=1, max_length=5
