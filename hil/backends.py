@@ -19,7 +19,7 @@ __all__ = ["ENTRY_POINT_GROUP", "check_address", "known_schemes", "open_chip"]
 ENTRY_POINT_GROUP = "aimc_hil.backends"
 
 _BUILT_IN = {
-    "sim": "sim_backend.sim_core:open_sim",
+    "sim": "sim_backend.opening:open_sim",
     "loopback": "drivers.loopback:open_loopback",
 }
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
     from hil.info import CoreInfo
     from sim_backend.circuit import Wire
     from sim_backend.params import ConverterParams
-    from sim_backend.pcm import Effects
+    from sim_backend.pcm import Effects, Place
     from sim_backend.streams import Streams
 
 __all__ = ["PhysicalArray"]
+
+IntArray = npt.NDArray[np.integer[Any]]
+T = TypeVar("T")
 
 AGE_REFRESH_LN = 1e-3
 """Conductances are aged anew when ln(age + t_r) of the youngest device has grown by this much: a
@@ -132,23 +136,21 @@ class PhysicalArray:
         """Take the fields that are given."""
         old = self._settings
         self._cols.trim(self._tensor(new.gain_trim), self._tensor(new.offset_trim))
-        pick = lambda a, b: b if a is None else a  # noqa: E731 - used four times, right here
         self._settings = CoreSettings(
-            output_range=pick(new.output_range, old.output_range),
-            gain_trim=pick(new.gain_trim, old.gain_trim),
-            offset_trim=pick(new.offset_trim, old.offset_trim),
-            temperature_kelvin=pick(new.temperature_kelvin, old.temperature_kelvin),
+            output_range=_given_or(new.output_range, old.output_range),
+            gain_trim=_given_or(new.gain_trim, old.gain_trim),
+            offset_trim=_given_or(new.offset_trim, old.offset_trim),
+            temperature_kelvin=_given_or(new.temperature_kelvin, old.temperature_kelvin),
         )
         self._products.clear()
         if new.temperature_kelvin not in (None, old.temperature_kelvin):
             self._aged = None
 
-    def program(self, pulse: Pulse, at_s: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
+    def program(self, pulse: Pulse, at_s: npt.NDArray[np.float64]) -> None:
         """Apply pulses; `at_s` is when each entry's last pulse ends."""
         limits = self._info.limits(pulse.family)
         assert limits is not None  # noqa: S101 - checked by the public verb
-        place = tuple(torch.from_numpy(a.astype(np.int64)).to(self._device)
-                      for a in (pulse.device, pulse.rows, pulse.cols))  # fmt: skip
+        place = self._place(pulse)
         count = torch.from_numpy(pulse.count.astype(np.int64)).to(self._device)
         when = torch.from_numpy(at_s).to(self._device)
         if pulse.family is PulseFamily.RESET:
@@ -161,8 +163,7 @@ class PhysicalArray:
 
     def read(self, request: CellRead, now_s: float) -> tuple[Codes, Mask]:
         """Read devices through their cols' converters; read noise falls with averaging."""
-        place = tuple(torch.from_numpy(a.astype(np.int64)).to(self._device)
-                      for a in (request.device, request.rows, request.cols))  # fmt: skip
+        place = self._place(request)
         g = self._pcm.conductance(now_s, self._kelvin)
         sigma = self._pcm.read_sigma(g, now_s)[place]
         z = torch.randn((2, len(request)), generator=self._streams["read"], device=self._device)
@@ -196,14 +197,20 @@ class PhysicalArray:
     def _kelvin(self) -> float:
         return self._settings.temperature_kelvin or KELVIN_REFERENCE
 
-    def _tensor(self, codes: np.ndarray[tuple[int], np.dtype[np.integer]] | None) -> Tensor | None:
+    def _place(self, request: Pulse | CellRead) -> Place:
+        return self._index(request.device), self._index(request.rows), self._index(request.cols)
+
+    def _index(self, places: IntArray) -> Tensor:
+        return torch.from_numpy(places.astype(np.int64)).to(self._device)
+
+    def _tensor(self, codes: IntArray | None) -> Tensor | None:
         if codes is None:
             return None
         return torch.from_numpy(codes.astype(np.float32)).to(self._device)
 
     def _set(
         self,
-        place: tuple[Tensor, Tensor, Tensor],
+        place: Place,
         pulse: Pulse,
         full_width: int | None,
         count: Tensor,
@@ -214,7 +221,8 @@ class PhysicalArray:
         for chosen, fully in ((full, True), (~full, False)):
             if not bool(chosen.any()):
                 continue
-            part = tuple(axis[chosen] for axis in place)
+            device, rows, cols = place
+            part = (device[chosen], rows[chosen], cols[chosen])
             if fully:
                 self._pcm.set_fully(part, count[chosen], when[chosen])
             else:
@@ -222,8 +230,7 @@ class PhysicalArray:
 
     def _conductances(self, now_s: float) -> _Aged:
         """Return aged conductances, made anew only when they have moved."""
-        law_read_s = 1e-7
-        log_age = math.log(max(now_s - self._pcm.youngest_pulse_s, 0.0) + law_read_s)
+        log_age = self._pcm.log_age(now_s)
         if self._aged is not None and abs(log_age - self._aged.log_age) <= AGE_REFRESH_LN:
             return self._aged
         half = self._info.devices_per_polarity
@@ -280,6 +287,10 @@ class PhysicalArray:
         """Output codes per (relative conductance x input code)."""
         step = self._info.output_step_siemens(self._settings.output_range or 0)
         return self._unit_siemens * self._info.input.step / step
+
+
+def _given_or(new: T | None, old: T | None) -> T | None:
+    return old if new is None else new
 
 
 def _fast_bfloat16(device: torch.device) -> bool:

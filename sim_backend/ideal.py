@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from hil.core import CoreSettings, Window
@@ -46,7 +47,7 @@ class IdealArray:
     def configure(self, new: CoreSettings) -> None:
         """Accept what the checks have passed: there is one range and nothing to trim."""
 
-    def program(self, pulse: Pulse, at_s: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
+    def program(self, pulse: Pulse, at_s: npt.NDArray[np.float64]) -> None:
         """Overwrite (RESET), fill (full SET) or increment (short SET) integer states."""
         place = (pulse.device, pulse.rows, pulse.cols)
         if pulse.family is PulseFamily.RESET:

@@ -1,8 +1,9 @@
 """Published conductance statistics as functions of relative conductance. Pure; no state.
 
 r is conductance over the largest conductance of a device; T is the time since the last pulse, at
-least t0 (the references write T = t + t0 with t counted from the first read, t0 after programming). All coefficients: IBM aihwkit `PCMLikeNoiseModel` and `HermesNoiseModel`, from Nandakumar
-et al. ICECS 2019 (90 nm, 1 M devices) and Le Gallo et al., Nat. Electron. 6, 680 (2023) (14 nm).
+least t0 (the references write T = t + t0 with t counted from the first read, t0 after programming).
+All coefficients: IBM aihwkit `PCMLikeNoiseModel` and `HermesNoiseModel`, from Nandakumar et al.
+ICECS 2019 (90 nm, 1 M devices) and Le Gallo et al., Nat. Electron. 6, 680 (2023) (14 nm).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ account, [asm] assumed here, [fit] fitted so that program-and-verify lands on th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sim_backend.laws import HERMES_ONE_DEVICE, PCM_90NM, StatisticalLaw
 
@@ -25,6 +25,7 @@ class DeviceParams:
         i50_ampere, i50_sigma: RESET amplitude at half the SET conductance, relative spread.
         slope_ampere, slope_sigma: Width of the fall of the programming curve, relative spread.
         set_cycle_sigma: Relative cycle noise of a full SET.
+        set_ceiling_microsiemens: Incremental SET saturates here, or at the device's SET state.
         relaxation: (r, sigma) knots of the short-term relaxation between t_read and t0.
         stuck_set, stuck_reset: Shares of devices that no pulse moves.
         verify_margin: Acceptance margin of the published program-and-verify.
@@ -46,6 +47,7 @@ class DeviceParams:
     stuck_reset: float
     verify_margin: float
     activation_ev: float
+    set_ceiling_microsiemens: float = 12.0  # [pub Nandakumar JAP 2018] 20 replicates its figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +133,7 @@ HERMES_DEVICE = DeviceParams(
         (1.0, 0.096),
     ),  # [fit]
     stuck_set=2e-5,  # [asm] 0.1 % would make verify's MVM error 29 %; published: 18.9 %
-    stuck_reset=5e-4,  # [asm] 0.2 % of four-device cells; reported: 0.1-1.6 % not programmable [pub2]
+    stuck_reset=5e-4,  # [asm] 0.2 % of four-device cells; not programmable: 0.1-1.6 % [pub2]
     verify_margin=5.0 / 80.0,  # [pub2 HERMES] 5 ADC counts, 80 counts at g_max
     activation_ev=0.2,  # [rec, weak] 0.1-0.3 eV for amorphous-dominated states
 )
@@ -161,11 +163,9 @@ PCM90_DEVICE = DeviceParams(
     activation_ev=0.2,  # [rec, weak]
 )
 
-AON_DEVICE = DeviceParams(
-    **{
-        **PCM90_DEVICE.__dict__,
-        "g_max_microsiemens": 5.0,  # [pub Rasch] the device of the standard wire ratio 0.35 ohm x 5 uS
-    }
+AON_DEVICE = replace(
+    PCM90_DEVICE,
+    g_max_microsiemens=5.0,  # [pub Rasch] the device of the standard wire ratio 0.35 ohm x 5 uS
 )
 
 PRESETS = {

@@ -1,9 +1,10 @@
 """PCM elements at pulse level: pulses and time in, conductance out. Knows no converter, no circuit.
 
-State tensors are (devices, rows, cols); conductance is relative to one device's g_max. A RESET pulse
-(amplitude-coded melt-quench) overwrites the state along the device's own curve; a short SET pulse
-adds an increment (Nandakumar et al., J. Appl. Phys. 124, 152135, 2018); a long one sets fully. After
-a pulse the state relaxes in log time up to t0 and drifts by the published law from there.
+State tensors are (devices, rows, cols); conductance is relative to one device's g_max. A RESET
+pulse (amplitude-coded melt-quench) overwrites the state along the device's own curve; a short SET
+pulse adds an increment (Nandakumar et al., J. Appl. Phys. 124, 152135, 2018); a long one sets
+fully. After a pulse the state relaxes in log time up to t0 and drifts by the published law from
+there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from sim_backend.params import DeviceParams
     from sim_backend.streams import Streams
 
-__all__ = ["Effects", "PcmArray"]
+__all__ = ["KELVIN_REFERENCE", "Effects", "PcmArray", "Place", "nominal_reset_curve"]
 
 KELVIN_REFERENCE = 300.0
 """Temperature at which all coefficients hold, K [asm]."""
@@ -34,16 +35,33 @@ AGE_AT_DELIVERY_S = 1e6
 SET_DECAY = math.exp(-1.0 / 2.6)
 """Factor on P before each SET pulse (Nandakumar JAP 2018)."""
 
-SET_CEILING_MICROSIEMENS = 12.0
-"""Incremental SET saturates here (Nandakumar JAP 2018), or at the device's own SET state."""
+SET_FLOOR_MICROSIEMENS = 0.1
+"""Incremental SET never leaves a device below this, µS (Nandakumar JAP 2018)."""
 
 Devices = Float[Tensor, "devices rows cols"]
 Index = Int[Tensor, " n"]
+Place = tuple[Index, Index, Index]
+"""Which devices: device, row and col indices, (n,) each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effects:
-    """Which effects a simulated chip has; an effect that is off draws nothing from any stream."""
+    """Which effects a simulated chip has.
+
+    The deviates of an effect that is off are drawn and dropped, so that switching one off leaves
+    the draws of all others as they were.
+
+    Attributes:
+        read_noise: 1/f noise of every read and MVM.
+        output_noise: Noise of the converters.
+        drift: Drift of the conductance after t0.
+        relaxation: Short-term relaxation between a RESET pulse and t0.
+        cycle: Noise from one pulse to the next.
+        spread: Device-to-device spread of curves, SET states and drift exponents.
+        stuck: Devices that no pulse moves.
+        mismatch: Gain and offset spread of the converters.
+        wire: Bit-line resistance.
+    """
 
     read_noise: bool = True
     output_noise: bool = True
@@ -113,26 +131,13 @@ class PcmArray:
         knots = torch.tensor(params.relaxation, device=device)
         self._relax_r, self._relax_sigma = knots[:, 0].contiguous(), knots[:, 1].contiguous()
 
-    @property
-    def youngest_pulse_s(self) -> float:
-        """Device time of the last pulse on any device, s."""
-        return self._youngest_s
-
-    def nominal_reset_curve(self, amplitude_ampere: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Conductance of a median device after a RESET pulse, relative to g_max."""
-        p = self._params
-        median = torch.full_like(amplitude_ampere, p.set_median)
-        return _melt_quench(
-            amplitude_ampere,
-            g_set=median,
-            i50=torch.full_like(median, p.i50_ampere),
-            slope=torch.full_like(median, p.slope_ampere),
-            floor=p.reset_floor,
-        )
+    def log_age(self, now_s: float) -> float:
+        """Return ln(age + t_read) of the device pulsed last: it grows fastest of all ages."""
+        return math.log(max(now_s - self._youngest_s, 0.0) + self._law.t_read_s)
 
     def reset(
         self,
-        place: tuple[Index, Index, Index],
+        place: Place,
         amplitude_ampere: Float[Tensor, " n"],
         count: Index,
         at_s: Float[Tensor, " n"],
@@ -141,6 +146,13 @@ class PcmArray:
 
         Only the last of `count` pulses matters to the state. Cycle noise is the published
         programming error (assumed, no public statistics of G against RESET amplitude exist).
+        Devices that are stuck stay as they are; their pulses count all the same.
+
+        Args:
+            place: Which devices; none twice.
+            amplitude_ampere: Pulse amplitude, A.
+            count: Pulses per entry; the wear counter grows by it.
+            at_s: Device time at which each entry's last pulse ends, s.
         """
         aimed = _melt_quench(
             amplitude_ampere,
@@ -154,10 +166,14 @@ class PcmArray:
         self._write(place, landed.clamp(min=0.0), z_relax, count, at_s)
         self._set_p[place] = 1.0
 
-    def set_fully(
-        self, place: tuple[Index, Index, Index], count: Index, at_s: Float[Tensor, " n"]
-    ) -> None:
-        """Crystallise each listed device to its own SET conductance."""
+    def set_fully(self, place: Place, count: Index, at_s: Float[Tensor, " n"]) -> None:
+        """Crystallise each listed device to its own SET conductance; no relaxation follows.
+
+        Args:
+            place: Which devices; none twice.
+            count: Pulses per entry; the wear counter grows by it.
+            at_s: Device time at which each entry's last pulse ends, s.
+        """
         g_set = self._g_set[place]
         z, _ = self._draws("programming", g_set.shape[0])
         if self._effects.cycle:
@@ -167,7 +183,7 @@ class PcmArray:
 
     def set_step(
         self,
-        place: tuple[Index, Index, Index],
+        place: Place,
         count: Index,
         at_s: Float[Tensor, " n"],
         now_s: float,
@@ -176,12 +192,19 @@ class PcmArray:
 
         Increment in µS: mean -0.084 G + 0.880 + 1.40 P, std 0.091 G + 0.260 + 2.15 P, with P = 1
         after RESET, times exp(-1/2.6) before each pulse; G clipped to 0.1...12 µS or the SET state.
-        The step starts from the conductance the device has now.
+        A device above that ceiling is not lowered to it. The steps start from the conductance the
+        device has at `now_s`; those of one entry follow each other at once.
+
+        Args:
+            place: Which devices; none twice.
+            count: Pulses per entry, 1 or more.
+            at_s: Device time at which each entry's last pulse ends, s.
+            now_s: Device time before the first pulse, s.
         """
         unit = self._params.g_max_microsiemens
         g = self.conductance(now_s)[place] * unit
         p = self._set_p[place]
-        ceiling = torch.clamp(self._g_set[place] * unit, max=SET_CEILING_MICROSIEMENS)
+        ceiling = torch.clamp(self._g_set[place] * unit, max=self._params.set_ceiling_microsiemens)
         for pulse in range(int(count.max())):  # at most info.pulses max_count rounds
             active = count > pulse
             z, _ = self._draws("programming", g.shape[0])
@@ -189,16 +212,19 @@ class PcmArray:
             step = -0.084 * g + 0.880 + 1.40 * p
             if self._effects.cycle:
                 step = step + (0.091 * g + 0.260 + 2.15 * p) * z
-            moved = torch.maximum(
-                torch.minimum(g + step, torch.maximum(ceiling, g)), g.new_tensor(0.1)
-            )
+            moved = torch.minimum(g + step, torch.maximum(ceiling, g))
+            moved = moved.clamp(min=SET_FLOOR_MICROSIEMENS)
             g = torch.where(active, moved, g)
         alive = ~self.stuck[place]
         self._set_p[place] = torch.where(alive, p, self._set_p[place])
         self._write(place, g / unit, None, count, at_s)
 
     def conductance(self, now_s: float, kelvin: float = KELVIN_REFERENCE) -> Devices:
-        """Conductance of every device at device time now, without read noise, relative to g_max."""
+        """Return the conductance of every device at `now_s`, without read noise, over g_max.
+
+        Between pulse and t0 a RESET state relaxes by a deviate of its own in log time
+        [asm, fitted: docs/decisions]; from t0 on it falls as (T / t0)^-nu.
+        """
         age = (now_s - self._pulsed_at_s).to(torch.float32).clamp(min=0.0)
         g = self._g
         if self._effects.relaxation:
@@ -213,14 +239,21 @@ class PcmArray:
         return g
 
     def read_sigma(self, g: Devices, now_s: float) -> Devices:
-        """Standard deviation of one read of each device: g Q sqrt(ln((T + t_r) / (2 t_r)))."""
+        """Return the standard deviation of one read: g Q sqrt(ln((T + t_r) / (2 t_r))), over g_max.
+
+        The law is that of the published statistics (`laws`); `g` is the conductance at `now_s`.
+        """
         if not self._effects.read_noise:
             return torch.zeros_like(g)
         age = (now_s - self._pulsed_at_s).to(torch.float32)
         return g * self._q * torch.sqrt(self._law.log_law(age))
 
     def _arrhenius(self, kelvin: float) -> Devices:
-        """Temperature factor exp(-Ea/k (1/T - 1/300 K)), Ea falling to 0 at r = 1 [asm]."""
+        """Temperature factor exp(-Ea/k (1/T - 1/300 K)), Ea falling to 0 at r = 1 [asm].
+
+        No public statistical model has a temperature term: amorphous-dominated states are said to
+        have 0.1-0.3 eV, SET nearly none. The same energy holds at every temperature.
+        """
         energy = self._params.activation_ev * (1 - self._g).clamp(0.0, 1.0)
         return torch.exp(-energy / BOLTZMANN_EV * (1 / kelvin - 1 / KELVIN_REFERENCE))
 
@@ -231,7 +264,7 @@ class PcmArray:
 
     def _write(
         self,
-        place: tuple[Index, Index, Index],
+        place: Place,
         landed: Float[Tensor, " n"],
         z_relax: Float[Tensor, " n"] | None,
         count: Index,
@@ -240,7 +273,8 @@ class PcmArray:
         alive = ~self.stuck[place]
         self.pulses[place] += count
         self._youngest_s = max(self._youngest_s, float(at_s.max()))
-        place = tuple(axis[alive] for axis in place)  # type: ignore[assignment]  # three axes stay three
+        device, rows, cols = place
+        place = (device[alive], rows[alive], cols[alive])
         landed = landed[alive]
         if z_relax is None:
             delta = torch.zeros_like(landed)
@@ -259,6 +293,20 @@ class PcmArray:
         low = high - 1
         share = ((r - x[low]) / (x[high] - x[low])).clamp(0.0, 1.0)
         return y[low] + share * (y[high] - y[low])
+
+
+def nominal_reset_curve(
+    params: DeviceParams, amplitude_ampere: Float[Tensor, " n"]
+) -> Float[Tensor, " n"]:
+    """Return the conductance of a median device after a RESET pulse, relative to g_max."""
+    median = torch.full_like(amplitude_ampere, params.set_median)
+    return _melt_quench(
+        amplitude_ampere,
+        g_set=median,
+        i50=torch.full_like(median, params.i50_ampere),
+        slope=torch.full_like(median, params.slope_ampere),
+        floor=params.reset_floor,
+    )
 
 
 def _melt_quench(
