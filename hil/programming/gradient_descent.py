@@ -67,6 +67,9 @@ ALLOWANCE = 0.01
 MIN_GAIN = 0.02
 """Programming stalls if `patience` iterations lower the held-out error by less than this share."""
 
+LEAST_VECTORS = 1024
+"""Programming vectors of a block with few rows, where more per row cost next to nothing."""
+
 SPREAD_REFERENCE = 0.1
 """Spread of a pulse, in g_max of a device, for which the threshold is stated."""
 
@@ -260,7 +263,7 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
     ) -> MvmProbe:
         rows = target.shape[0]
         padded = 1 << (rows - 1).bit_length() if self.inputs is InputKind.HADAMARD else rows
-        batch = max(1, round(self.vectors_per_row * padded))
+        batch = max(LEAST_VECTORS // padded * padded, round(self.vectors_per_row * padded), 1)
         train = random_inputs(self.inputs, batch, rows, info.input, rng)
         held_out = random_inputs(InputKind.GAUSSIAN, self.held_out, rows, info.input, rng)
         return MvmProbe(
