@@ -151,7 +151,7 @@ class _Trial:
             cost = self._cost(deployment, method, wear, began_s, began)
         with self.progress.task(f"classifying, {method}", runs) as task:
             for age_s in recipe.time.ages_s:
-                deployment.let_age(age_s)
+                deployment.let_age(self._calibrated_at_s() + age_s)
                 for compensation in recipe.time.compensation:
                     task.say(f"age {age_s:g} s, compensation {compensation}")
                     deployment.compensate(compensation, self.prepared.calibration.images)
@@ -194,6 +194,12 @@ class _Trial:
             return deploy(self.session.chip, self.plan, settings)
         with self.progress.task(f"programming, {method}", chosen.max_iterations) as task:
             return deploy(self.session.chip, self.plan, settings, on_step=_step_teller(task))
+
+    def _calibrated_at_s(self) -> float:
+        settle_s = self.prepared.recipe.time.settle_s
+        if settle_s is None:
+            return self.session.chip.cores[0].info.device.reference_age_s
+        return settle_s
 
     def _wear(self) -> Wear:
         return {k: self.session.wear(k) for k in range(len(self.session.chip.cores))}

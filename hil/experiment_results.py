@@ -43,8 +43,8 @@ class Point(Document):
     """Accuracy of one method at one age with one compensation.
 
     Attributes:
-        age_s: Age asked for: chip time since the last pulse, s.
-        measured_age_s: Oldest age of a layer when the measurement ended, s.
+        age_s: Age asked for: chip time since calibration, s.
+        measured_age_s: Time since the last pulse of the oldest layer, when it was measured, s.
         accuracy: Share of the test images classified correctly.
         mvm_error: Mean over layers of the MVM error on the activations of the test images.
         saturated_share: Mean over layers of the share of output codes that were clipped.

@@ -208,7 +208,7 @@ def _method_panels(result: ExperimentResult) -> tuple[Figure, list[Axes]]:
         axis.set_title(METHOD_NAMES.get(method, method), fontsize=10)
         axis.set_xticks(range(len(result.ages_s)), [age_text(a) for a in result.ages_s])
         axis.set_xlim(-0.3, len(result.ages_s) - 0.7)
-        axis.set_xlabel("time since the last pulse")
+        axis.set_xlabel("time since calibration")
         if axis is not axes[0]:
             axis.tick_params(labelleft=False)
     return figure, axes

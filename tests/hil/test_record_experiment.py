@@ -67,10 +67,15 @@ def test_on_the_ideal_chip_every_point_is_the_quantised_network(checkpoint, tmp_
     assert result.goal_met
 
 
-def test_points_know_the_age_at_which_they_were_measured(checkpoint, tmp_path):
-    result = run_once(recipe_of(checkpoint), "sim:ideal?cores=1", tmp_path / "run")
+@pytest.mark.parametrize(("settle", "settle_s"), [((), 1.0), (("time.settle_s=25",), 25.0)])
+def test_ages_count_from_calibration_and_points_know_their_own(
+    checkpoint, tmp_path, settle, settle_s
+):
+    recipe = recipe_of(checkpoint, *settle)
+    result = run_once(recipe, "sim:ideal?cores=1", tmp_path / "run")
     for point in result.points:
-        assert point.age_s <= point.measured_age_s < point.age_s + 10
+        passed_s = point.measured_age_s - settle_s - point.age_s
+        assert 0 <= passed_s < 0.1
 
 
 def test_pulses_are_those_of_the_cells_in_use_and_agree_with_the_wear(checkpoint, tmp_path):
