@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hil.core import CoreSettings, Window
 from hil.info import Direction, MvmMode, PulseFamily
-from sim_backend.converters import OutputConverter
+from sim_backend.converters import Codes, Mask, OutputConverter
 from sim_backend.pcm import KELVIN_REFERENCE, PcmArray
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ T = TypeVar("T")
 AGE_REFRESH_LN = 1e-3
 """Conductances are aged anew when ln(age + t_r) of the youngest device has grown by this much: a
 relative change below 1e-4 at the largest drift exponent."""
-
-Codes = np.ndarray[tuple[int, ...], np.dtype[np.signedinteger]]
-Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,8 +169,8 @@ class PhysicalArray:
         noisy = g[place] + sigma * z[0] / math.sqrt(request.averages)
         codes = noisy * self._cols.gain[lines] * per_g_max + self._cols.read_offset_codes[lines]
         codes = codes + self._cols.read_noise_codes * z[1] / math.sqrt(request.averages)
-        codes, saturated = self._cols.convert(codes, 0, self._info.read.max_code)
-        return codes.to(torch.int16).cpu().numpy(), (saturated & (codes > 0)).cpu().numpy()
+        given, saturated = self._cols.convert(codes, 0, self._info.read.max_code)
+        return given, saturated & (given > 0)
 
     def mvm(self, request: MvmRequest, now_s: float) -> tuple[Codes, Mask]:
         """Multiply a batch: two products, one draw per output, one conversion."""
@@ -181,17 +178,16 @@ class PhysicalArray:
         converter = self._cols if request.direction is Direction.FORWARD else self._rows
         product = self._product(request, now_s)
         out = torch.addmm(product.offset, x, product.matrix)
-        z = torch.empty_like(out).normal_(generator=self._streams["mvm"])
+        z = self._streams.normal("mvm").draw(*out.shape)
         if request.mode is MvmMode.REFERENCE or not self._effects.read_noise:
             out.add_(z, alpha=converter.noise_codes)
         else:
-            square = (x * x).to(self._variance_dtype)
-            variance = (square @ product.variance).to(torch.float32)
+            level = x.to(self._variance_dtype)
+            variance = ((level * level) @ product.variance).to(torch.float32)
             out.addcmul_(variance.add_(converter.noise_codes**2).sqrt_(), z)
-        codes, saturated = converter.convert(
+        return converter.convert(
             out, self._info.output_codes.min_code, self._info.output_codes.max_code
         )
-        return codes.to(torch.int16).cpu().numpy(), saturated.cpu().numpy()
 
     @property
     def _kelvin(self) -> float:

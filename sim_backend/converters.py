@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from sim_backend.pcm import Effects
     from sim_backend.streams import Streams
 
-__all__ = ["OutputConverter"]
+__all__ = ["Codes", "Mask", "OutputConverter"]
+
+Codes = np.ndarray[tuple[int, ...], np.dtype[np.int16]]
+Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 BITS_OF_OFFSETS = 8
 """Offsets and output noise are given in codes of this many bits, whatever the ADC has."""
@@ -92,10 +96,8 @@ class OutputConverter:
         """Standard deviation of the converter noise of a cell read, codes."""
         return self.noise_codes * (self.read_max_code / (2 * self.max_code + 1))
 
-    def convert(
-        self, codes: Float[Tensor, "*s"], low: int, high: int
-    ) -> tuple[Float[Tensor, "*s"], Bool[Tensor, "*s"]]:
+    def convert(self, codes: Float[Tensor, "*s"], low: int, high: int) -> tuple[Codes, Mask]:
         """Round in place and clip to low...high; return codes and where they were clipped."""
-        codes = codes.round_()
-        saturated = (codes > high) | (codes < low)
-        return codes.clamp_(low, high), saturated
+        beyond = codes.round_().clamp_(low - 1, high + 1).to(torch.int16).cpu().numpy()
+        saturated = (beyond < low) | (beyond > high)
+        return np.clip(beyond, low, high, out=beyond), saturated

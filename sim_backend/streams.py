@@ -6,6 +6,8 @@ import hashlib
 
 import torch
 
+from sim_backend.deviates import DeviceNormal, HostNormal, NormalSource
+
 __all__ = ["Streams"]
 
 
@@ -21,6 +23,7 @@ class Streams:
         self._core = core
         self._device = device
         self._made: dict[str, torch.Generator] = {}
+        self._normal: dict[str, NormalSource] = {}
 
     def on_cpu(self, name: str) -> torch.Generator:
         """Return a fresh CPU generator at the start of stream `name`.
@@ -34,6 +37,15 @@ class Streams:
         if name not in self._made:
             self._made[name] = torch.Generator(self._device).manual_seed(self._seed_of(name))
         return self._made[name]
+
+    def normal(self, name: str) -> NormalSource:
+        """Return the running source of normal deviates `name`; no stream shares its draws."""
+        if name not in self._normal:
+            on_host = self._device.type == "cpu"
+            self._normal[name] = (
+                HostNormal(self._seed_of(name)) if on_host else DeviceNormal(self[name])
+            )
+        return self._normal[name]
 
     def _seed_of(self, name: str) -> int:
         text = f"{self._seed}/{self._core}/{name}".encode()

@@ -1,0 +1,79 @@
+"""Standard normal deviates in bulk: one per output of an MVM batch. Knows no physics.
+
+torch draws them one after the other on the CPU, at more than half the cost of the matrix product
+they are added to. Here 16 random bits choose one of 65,536 equally likely slices of the normal
+distribution; a deviate is the mean of its slice. Slices are at most 0.4 sigma wide, and less than
+0.01 sigma within 3 sigma; the two outermost are open, so deviates in them are drawn exactly.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Protocol, final, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float32
+from scipy.special import ndtri
+from torch import Tensor
+from typing_extensions import override
+
+__all__ = ["DeviceNormal", "HostNormal", "NormalSource"]
+
+SLICES = 1 << 16
+PER_WORD = 4
+"""Deviates from one 64-bit random word."""
+
+
+@runtime_checkable
+class NormalSource(Protocol):
+    """A running stream of deviates."""
+
+    def draw(self, rows: int, cols: int) -> Float32[Tensor, "{rows} {cols}"]:
+        """Draw the next deviates of the stream."""
+        ...
+
+
+@final
+class HostNormal(NormalSource):
+    """Deviates drawn by the CPU."""
+
+    def __init__(self, seed: int) -> None:
+        self._bits = np.random.SFC64(seed)
+        self._uniform = np.random.Generator(self._bits)
+
+    @override
+    def draw(self, rows: int, cols: int) -> Float32[Tensor, "{rows} {cols}"]:
+        """Draw the next deviates."""
+        count = rows * cols
+        words = self._bits.random_raw(-(-count // PER_WORD))
+        index = np.asarray(words).view(np.uint16)[:count]
+        deviates = _slice_means().index_select(0, torch.from_numpy(index.astype(np.int32)))
+        outermost = np.flatnonzero(index + np.uint16(1) < 2)  # 0 and 65,535: the latter wraps to 0
+        if outermost.size:
+            sign = np.where(index[outermost] == 0, 1.0, -1.0)
+            level = (1.0 - self._uniform.random(outermost.size)) / SLICES
+            deviates.numpy()[outermost] = sign * ndtri(level)
+        return deviates.view(rows, cols)
+
+
+@final
+class DeviceNormal(NormalSource):
+    """Deviates drawn where a torch generator lives: an accelerator draws in parallel."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+
+    @override
+    def draw(self, rows: int, cols: int) -> Float32[Tensor, "{rows} {cols}"]:
+        """Draw the next deviates."""
+        return torch.randn((rows, cols), generator=self._generator, device=self._generator.device)
+
+
+@cache
+def _slice_means() -> Float32[Tensor, " slices"]:
+    """Mean of a normal deviate within each slice: (phi(a) - phi(b)) / P(a < z < b)."""
+    edges = ndtri(np.arange(SLICES + 1) / SLICES)
+    density: npt.NDArray[np.float64] = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)
+    return torch.from_numpy((-np.diff(density) * SLICES).astype(np.float32))
