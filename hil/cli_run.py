@@ -56,7 +56,7 @@ def run(
     from hil.recipe import load_recipe  # noqa: PLC0415
 
     checked = load_recipe(recipe, tuple(changes or ()))
-    _run(checked, core=core, seed=seed, out=out, data=data, jobs=jobs)
+    _run("run", checked, core=core, seed=seed, out=out, data=data, jobs=jobs)
 
 
 def demo(
@@ -73,7 +73,7 @@ def demo(
     """
     from hil.recipe import load_recipe  # noqa: PLC0415
 
-    _run(load_recipe("digits"), core=core, seed=seed, out=out, data=None, jobs=1)
+    _run("demo", load_recipe("digits"), core=core, seed=seed, out=out, data=None, jobs=1)
 
 
 def report(
@@ -97,6 +97,7 @@ def report(
 
 
 def _run(
+    command: str,
     recipe: Recipe,
     *,
     core: str | None,
@@ -143,7 +144,14 @@ def _run(
         _show(result)
     say(found.verdict)
     say(f"report: {page}")
-    emit({"command": "run", "out": str(folder.path), "report": str(page), **results})
+    emit(
+        {
+            "command": folder.record.command[1],
+            "out": str(folder.path),
+            "report": str(page),
+            **results,
+        }
+    )
     if not found.goal_met:
         raise typer.Exit(1)
 
