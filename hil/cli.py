@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
+from hil.cli_bench import bench
 from hil.cli_chip import calibrate, info, program
+from hil.cli_compare import compare_programming
 from hil.cli_output import say
 from hil.cli_run import demo, report, run
 from hil.cli_study import train
@@ -89,6 +91,8 @@ app.command(rich_help_panel=_CHIP)(info)
 app.command(rich_help_panel=_CHIP)(program)
 app.command(rich_help_panel=_CHIP)(calibrate)
 app.command(rich_help_panel=_STUDIES)(train)
+app.command("compare-programming", rich_help_panel=_STUDIES)(compare_programming)
+app.add_typer(bench, name="bench", rich_help_panel=_STUDIES)
 
 
 def _version(wanted: bool) -> None:

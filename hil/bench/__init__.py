@@ -1,0 +1,18 @@
+"""Benchmarks of the simulator and of programming, against a yardstick measured in the same run."""
+
+from hil.bench.loopback import LoopbackBench, bench_loopback
+from hil.bench.machine import Machine
+from hil.bench.mvm import MvmBench, MvmTiming, bench_mvm
+from hil.bench.program import ProgramBench, ProgramRun, bench_program
+
+__all__ = [
+    "LoopbackBench",
+    "Machine",
+    "MvmBench",
+    "MvmTiming",
+    "ProgramBench",
+    "ProgramRun",
+    "bench_loopback",
+    "bench_mvm",
+    "bench_program",
+]

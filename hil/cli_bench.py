@@ -1,0 +1,172 @@
+"""Commands bench mvm, bench program, bench loopback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hil.cli_chip import MethodName
+from hil.cli_options import OutOption, SeedOption, run_folder
+from hil.cli_output import duration_text, emit, make_progress, say, table
+from hil.record import RunStatus
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from hil.run_folder import RunFolder
+
+__all__ = ["bench"]
+
+GOAL_BATCH = 128
+"""Smallest batch that the goal of `bench mvm` is about."""
+
+bench = typer.Typer(
+    help="Time MVMs and programming against a yardstick measured in the same run.",
+    no_args_is_help=True,
+)
+
+
+@bench.command()
+def mvm(
+    *,
+    core: Annotated[
+        str, typer.Option("--core", metavar="ADDRESS", help="Address of the chip.")
+    ] = "sim:pcm90?seed=1",
+    batch: Annotated[
+        list[int] | None, typer.Option(help="Batch size, repeatable.  \\[default: 1, 128, 1024]")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=30, max=100_000, help="Timed repeats.")] = 60,
+    goal: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            metavar="RATIO",
+            help="Exit with 1 if a batch of 128 or more takes over this many plain products.",
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+) -> None:
+    """Time a full non-ideal MVM as a ratio to a plain torch product of the same size.
+
+    Converters, read noise drawn anew per vector, offsets, output noise and wires are all in it.
+    Each is timed on one thread and on torch's default number. Example:
+
+    hil bench mvm --batch 128 --repeats 30
+    """
+    from hil.bench import bench_mvm  # noqa: PLC0415
+
+    sizes = {"batches": tuple(batch)} if batch else {}
+    with run_folder("bench-mvm", out, seed=seed, address=core) as folder:
+        with make_progress() as progress:
+            found = bench_mvm(core, repeats=repeats, seed=seed, progress=progress, **sizes)
+        large = [t.ratio for t in found.timings if t.batch >= GOAL_BATCH]
+        met = goal is None or max(large, default=0.0) <= goal
+        results = _close(folder, found, met)
+    table(
+        f"{found.rows} x {found.cols} on {found.model}, {found.machine.processor}",
+        ("threads", "batch", "MVM", "plain product", "ratio", "quartiles"),
+        [
+            (
+                str(t.threads),
+                str(t.batch),
+                duration_text(t.core_s),
+                duration_text(t.matmul_s),
+                f"{t.ratio:.2f}",
+                f"{t.ratio_quartiles[0]:.2f} ... {t.ratio_quartiles[1]:.2f}",
+            )
+            for t in found.timings
+        ],
+    )
+    _end("bench mvm", folder, results, met)
+
+
+@bench.command()
+def program(
+    *,
+    core: Annotated[
+        str, typer.Option("--core", metavar="ADDRESS", help="Address of the chip.")
+    ] = "sim:hermes?devices=1&seed=1",
+    method: Annotated[MethodName, typer.Option(help="Method that iterates.")] = MethodName.GDP,
+    goal: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            metavar="SECONDS",
+            help="Exit with 1 if the method's own iteration limit takes more CPU time.",
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+) -> None:
+    """Time programming one whole core with Gaussian weights, and try half and twice the iterations.
+
+    Exits with 1 if more iterations made the error larger. Example:
+
+    hil bench program --core "sim:hermes?devices=2&seed=1" --goal 10
+    """
+    from hil.bench import bench_program  # noqa: PLC0415
+
+    with run_folder("bench-program", out, seed=seed, address=core) as folder:
+        with make_progress() as progress:
+            found = bench_program(core, method=method.value, seed=seed, progress=progress)
+        met = not found.grows and (goal is None or found.at_default().cpu_s <= goal)
+        results = _close(folder, found, met)
+    table(
+        f"{found.rows} x {found.cols} on {found.model}, {found.devices_per_polarity} device(s) per "
+        f"polarity, by {found.method}",
+        ("at most", "iterations", "CPU", "chip", "pulses/device", "MVM error after affine fit"),
+        [
+            (
+                str(r.max_iterations),
+                str(r.iterations),
+                duration_text(r.cpu_s),
+                duration_text(r.chip_s),
+                f"{r.pulses_per_device:.2f}",
+                f"{r.mvm_error_affine:.2%}",
+            )
+            for r in found.runs
+        ],
+    )
+    _end("bench program", folder, results, met)
+
+
+@bench.command()
+def loopback(
+    *,
+    core: Annotated[
+        str, typer.Option("--core", metavar="ADDRESS", help="Address of a simulated chip.")
+    ] = "sim:hermes?seed=1&rows=128&cols=128",
+    seed: SeedOption = 0,
+    out: OutOption = None,
+) -> None:
+    """Do the same work directly and through the board's bytes; exit with 1 if a code differs.
+
+    Example: hil bench loopback --core "sim:hermes?rows=64&cols=64"
+    """
+    from hil.bench import bench_loopback  # noqa: PLC0415
+
+    with run_folder("bench-loopback", out, seed=seed, address=core) as folder:
+        with make_progress() as progress:
+            found = bench_loopback(core, seed=seed, progress=progress)
+        results = _close(folder, found, found.bit_equal)
+    difference = "all codes equal" if found.bit_equal else f"differ at {found.first_difference}"
+    say(
+        f"{found.verbs} verbs, {difference}; {duration_text(found.direct_s)} directly, "
+        f"{duration_text(found.encoded_s)} encoded ({found.ratio:.2f} times)"
+    )
+    _end("bench loopback", folder, results, found.bit_equal)
+
+
+def _close(folder: RunFolder, found: BaseModel, met: bool) -> dict[str, Any]:
+    results = {"goal_met": met, **found.model_dump(mode="json")}
+    folder.finish(RunStatus.DONE if met else RunStatus.GOAL_NOT_MET, results)
+    return results
+
+
+def _end(command: str, folder: RunFolder, results: dict[str, Any], met: bool) -> None:
+    say(f"run folder: {folder.path}")
+    emit({"command": command, "out": str(folder.path), **results})
+    if not met:
+        raise typer.Exit(1)
