@@ -67,6 +67,9 @@ ALLOWANCE = 0.01
 MIN_GAIN = 0.02
 """Programming stalls if `patience` iterations lower the held-out error by less than this share."""
 
+FINISH_BUDGET = 0.5
+"""From this share of a pulse budget on, only cells under way are finished."""
+
 LEAST_VECTORS = 1024
 """Programming vectors of a block with few rows, where more per row cost next to nothing."""
 
@@ -215,7 +218,8 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
             state = self._next_probe(state)
         elif outcome is None:
             few = float(again.mean()) <= self.finish_share
-            finishing = state.finishing or (not coarse and (few or self._stalls(state)))
+            ending = few or self._stalls(state) or self._spent(state) > FINISH_BUDGET
+            finishing = state.finishing or (not coarse and ending)
             if not coarse:
                 again = errors.worth_pulsing(again, state.target_siemens, allowance=ALLOWANCE)
             if finishing and not state.finishing:
@@ -252,6 +256,11 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
         # what the estimate cannot tell from zero is not worth a pulse
         seen = np.maximum(limit, SURE * np.sqrt(state.errors.variance))
         return np.where(state.pulsed, 1.0, self.hysteresis) * seen
+
+    def _spent(self, state: GradientDescentState) -> float:
+        """Share of the pulse budget that is used up; 0 without one."""
+        budget = self.max_pulses_per_device
+        return state.pulses / (budget * state.amplitude.size) if budget is not None else 0.0
 
     def _stalls(self, state: GradientDescentState) -> bool:
         """Too little has been gained over the last iterations."""
@@ -306,8 +315,7 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
             return ProgrammingOutcome.STOPPED_GOOD
         if state.iteration >= self.max_iterations:
             return ProgrammingOutcome.ITERATION_LIMIT
-        budget = self.max_pulses_per_device
-        if not coarse and budget is not None and state.pulses >= budget * state.amplitude.size:
+        if not coarse and self._spent(state) >= 1.0:
             return ProgrammingOutcome.PULSE_BUDGET
         return None
 
