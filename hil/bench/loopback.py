@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -15,7 +17,7 @@ from hil.journal import digest_of
 from hil.matrix import program_matrix
 from hil.progress import Progress, Silent
 
-__all__ = ["DEFAULT_LOOPBACK_ADDRESS", "LoopbackBench", "bench_loopback"]
+__all__ = ["DEFAULT_LOOPBACK_ADDRESS", "LoopbackBench", "bench_loopback", "first_difference"]
 
 DEFAULT_LOOPBACK_ADDRESS = "sim:hermes?seed=1&rows=128&cols=128"
 PREFIX = "loopback:"
@@ -83,24 +85,28 @@ def bench_loopback(
                 traces.append(_work(chip, seed))
             task.advance()
     direct, through = traces
-    different = [
-        f"verb {k}: {a.partition(' ')[0]}"
-        for k, (a, b) in enumerate(zip(direct.lines, through.lines, strict=False))
-        if a != b
-    ]
-    same = not different and len(direct.lines) == len(through.lines)
+    difference = first_difference(direct.lines, through.lines)
     return LoopbackBench(
         address=address,
         encoded_address=encoded,
         chip_serial=direct.serial,
-        bit_equal=same,
+        bit_equal=difference is None,
         verbs=len(direct.lines),
-        first_difference=different[0] if different else None,
+        first_difference=difference,
         direct_s=direct.wall_s,
         encoded_s=through.wall_s,
         ratio=through.wall_s / direct.wall_s,
         machine=Machine.here(),
     )
+
+
+def first_difference(one: Sequence[str], other: Sequence[str]) -> str | None:
+    """Name the first verb at which two traces part, by number; None if they are equal."""
+    for number, (a, b) in enumerate(zip_longest(one, other, fillvalue="nothing")):
+        if a != b:
+            names = [line.partition(" ")[0] for line in (a, b)]
+            return f"verb {number}: {names[0]}, {names[1]}"
+    return None
 
 
 def _work(chip: Chip, seed: int) -> _Trace:

@@ -83,6 +83,7 @@ def plot_adc_bits(summary: ComparisonSummary) -> bytes:
                     label=f"{name}: programmed matrix alone",
                 )
         axis.set_title(f"{age_text(age_s)} after the last pulse", fontsize=10)
+        axis.set_xticks(sorted({e.adc_bits for e in summary.by_adc_bits}))
         axis.set_xlabel("ADC bits")
     axes[0].set_ylabel("MVM error after affine fit, %")
     _legend(figure, axes[0], columns=2)
