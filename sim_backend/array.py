@@ -135,8 +135,8 @@ class PhysicalArray:
         self._cols.trim(self._tensor(new.gain_trim), self._tensor(new.offset_trim))
         self._settings = CoreSettings(
             output_range=_given_or(new.output_range, old.output_range),
-            gain_trim=_given_or(new.gain_trim, old.gain_trim),
-            offset_trim=_given_or(new.offset_trim, old.offset_trim),
+            gain_trim=_copy_or(new.gain_trim, old.gain_trim),
+            offset_trim=_copy_or(new.offset_trim, old.offset_trim),
             temperature_kelvin=_given_or(new.temperature_kelvin, old.temperature_kelvin),
         )
         self._products.clear()
@@ -283,6 +283,11 @@ class PhysicalArray:
         """Output codes per (relative conductance x input code)."""
         step = self._info.output_step_siemens(self._settings.output_range or 0)
         return self._unit_siemens * self._info.input.step / step
+
+
+def _copy_or(new: IntArray | None, old: IntArray | None) -> IntArray | None:
+    """A copy of what was given: its owner may write into it later."""
+    return old if new is None else new.copy()
 
 
 def _given_or(new: T | None, old: T | None) -> T | None:

@@ -223,7 +223,7 @@ class PcmArray:
         """Return the conductance of every device at `now_s`, without read noise, over g_max.
 
         Between pulse and t0 a RESET state relaxes by a deviate of its own in log time
-        [asm, fitted: docs/decisions]; from t0 on it falls as (T / t0)^-nu.
+        [asm; fitted, see decision 0009]; from t0 on it falls as (T / t0)^-nu.
         """
         age = (now_s - self._pulsed_at_s).to(torch.float32).clamp(min=0.0)
         g = self._g

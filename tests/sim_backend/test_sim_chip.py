@@ -284,6 +284,17 @@ def _mvm_at(core: SimCore, kelvin: float) -> np.ndarray:
     return _mvm(core)
 
 
+def test_settings_do_not_follow_an_array_that_was_given(warm_chip: SimCore) -> None:
+    trim = np.full(64, 5, np.int16)
+    warm_chip.configure(CoreSettings(gain_trim=trim))
+    trim[:] = 9
+    in_force = warm_chip.settings().gain_trim
+    assert in_force is not None
+    assert (in_force == 5).all()
+    in_force[:] = 7
+    assert (warm_chip.array.settings.gain_trim == 5).all()
+
+
 # Time -------------------------------------------------------------------------------------------
 
 
