@@ -193,8 +193,10 @@ def load_weights(path: Path) -> npt.NDArray[np.float64]:
     next_step = "give a .npy file with a matrix (rows, cols) of finite numbers"
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except OSError as error:
         raise RequestError(f"weights {path} cannot be read ({error}); {next_step}") from error
+    except (ValueError, EOFError) as error:  # numpy's own words would recommend unpickling
+        raise RequestError(f"weights {path} are no whole array of numbers; {next_step}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise RequestError(f"weights {path} hold no real numbers; {next_step}")
     if array.ndim != 2 or array.size == 0:

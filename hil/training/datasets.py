@@ -98,6 +98,12 @@ def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
             f"dataset {name!r} is not known; known: {', '.join(dataset_names())}",
             dataset=name,
         )
+    if data_dir is not None and not data_dir.is_dir():
+        raise RequestError(
+            f"data folder {data_dir} does not exist; give the folder of dataset {name!r} with "
+            "--data DIR, or no folder for an embedded one",
+            data_dir=str(data_dir),
+        )
     return _LOADERS[name](name, data_dir)
 
 
@@ -186,13 +192,6 @@ def _find_files(name: str, data_dir: Path | None, files: tuple[str, ...]) -> lis
     if data_dir is None:
         raise RequestError(
             f"dataset {name!r} is read from a folder; give it with --data DIR", dataset=name
-        )
-    if not data_dir.is_dir():
-        raise RequestError(
-            f"data folder {data_dir} does not exist; give the folder of dataset {name!r} "
-            f"with --data DIR",
-            dataset=name,
-            data_dir=str(data_dir),
         )
     for folder in (data_dir / name, data_dir):
         if all((folder / file).is_file() for file in files):

@@ -184,3 +184,8 @@ def test_real_sets_load(data_dir, name):
     assert (len(data.train), len(data.test)) == (60_000, 10_000)
     assert torch.bincount(data.test.labels).sum() == 10_000
     assert float(data.test.images.max()) == 1.0
+
+
+def test_a_missing_folder_is_refused_for_an_embedded_set_too(tmp_path):
+    with pytest.raises(RequestError, match=r"nowhere does not exist.*'digits'"):
+        load_dataset("digits", tmp_path / "nowhere")
