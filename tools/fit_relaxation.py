@@ -22,6 +22,7 @@ import torch
 
 from hil.core import Chip, Window
 from hil.programming import ProgrammingJob, ProgramVerify, run_programming
+from sim_backend.array import PhysicalArray
 from sim_backend.laws import StatisticalLaw
 from sim_backend.opening import SimSetup, build_chip
 from sim_backend.params import PRESETS, DeviceParams
@@ -69,7 +70,9 @@ def measure_programming_error(chip: Chip, *, seed: int) -> ProgrammingError:
     were accepted and hold no stuck device, by the true conductance of the polarity that holds them.
     """
     core = chip.cores[0]
-    assert isinstance(core, SimCore)  # noqa: S101 - true conductances exist in a simulator only
+    # True conductances exist in a simulator only.
+    assert isinstance(core, SimCore)  # noqa: S101
+    assert isinstance(core.array, PhysicalArray)  # noqa: S101
     info = core.info
     rng = np.random.default_rng(seed)
     relative = np.asarray(RELATIVE_TARGETS)

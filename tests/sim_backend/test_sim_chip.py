@@ -316,6 +316,23 @@ def test_an_mvm_sees_the_age_of_the_devices() -> None:
             assert np.abs(result.output_codes - exact)[inside].max() < 0.52
 
 
+def test_an_mvm_sees_every_pulse() -> None:
+    """Also when each MVM follows its pulses at the same age as the one before."""
+    with open_chip(f"sim:hermes?{SIZE}&seed=4&noise=off&off=mismatch+wire") as chip:
+        core = _core(chip)
+        rng = np.random.default_rng(3)
+        step = core.info.output_step_siemens(5)
+        core.configure(CoreSettings(output_range=5))
+        codes = rng.integers(-127, 128, (16, 24)).astype(core.info.input.dtype)
+        for _ in range(3):
+            _reset(core, rng.integers(350, 800, _places(core)[0].size))
+            result = core.mvm(MvmRequest(input_codes=codes))
+            g = core.array.conductance_siemens(result.at_s).double().numpy()
+            exact = core.info.input.to_si(codes) @ (g[:2].sum(0) - g[2:].sum(0)) / step
+            inside = ~result.saturated
+            assert np.abs(result.output_codes - exact)[inside].max() < 0.52
+
+
 # Addresses --------------------------------------------------------------------------------------
 
 
