@@ -114,7 +114,7 @@ def test_calibrate_keeps_a_record_per_core_and_quantity(hil, tmp_path):
         (["program", "gone.npy"], "gone.npy cannot be read"),
         (["program", "nan.npy"], "1 of 6 are NaN or infinite"),
         (["program", "cube.npy"], r"shape (2, 2, 2)"),
-        (["program", "text.npy"], "cannot be read"),
+        (["program", "text.npy"], "no whole array of numbers"),
         (["program", "ok.npy", "--core", "usb:1"], "unknown scheme"),
         (["run", "no-such"], "bundled recipes: digits"),
         (["run", "digits", "--set", "data.sample=3"], "unknown key 'data.sample'"),
