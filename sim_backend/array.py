@@ -183,8 +183,8 @@ class PhysicalArray:
             out.add_(z, alpha=converter.noise_codes)
         else:
             level = x.to(self._variance_dtype)
-            variance = ((level * level) @ product.variance).to(torch.float32)
-            out.addcmul_(variance.add_(converter.noise_codes**2).sqrt_(), z)
+            read = (level * level) @ product.variance
+            out.addcmul_(torch.add(read, converter.noise_variance).sqrt_(), z)
         return converter.convert(
             out, self._info.output_codes.min_code, self._info.output_codes.max_code
         )

@@ -62,6 +62,7 @@ class OutputConverter:
         self.max_code = (1 << (params.adc_bits - 1)) - 1
         self.read_max_code = (1 << params.adc_bits) - 1
         self._scale = self.max_code / ((1 << (BITS_OF_OFFSETS - 1)) - 1)
+        self._noise_variance = torch.tensor([self.noise_codes**2], device=device)
 
     def trim(self, gain: Tensor | None, offset: Tensor | None) -> None:
         """Set trim codes per converter; None keeps."""
@@ -85,6 +86,11 @@ class OutputConverter:
     def noise_codes(self) -> float:
         """Standard deviation of the additive output noise, output codes."""
         return self._scale * self._params.output_noise if self._effects.output_noise else 0.0
+
+    @property
+    def noise_variance(self) -> Float[Tensor, " 1"]:
+        """Variance of the additive output noise, output codes squared: float32, one element."""
+        return self._noise_variance
 
     @property
     def read_offset_codes(self) -> Float[Tensor, " lines"]:

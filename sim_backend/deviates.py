@@ -54,10 +54,9 @@ class HostNormal(NormalSource):
         deviates = _slice_means().index_select(0, index)
         beyond = self._rng.binomial(count, OUTSIDE)
         if beyond:
-            where = self._rng.choice(count, beyond, replace=False, shuffle=False)
-            sign = self._rng.choice((-1.0, 1.0), beyond)
-            level = OUTSIDE / 2 * (1.0 - self._rng.random(beyond))
-            deviates.numpy()[where] = sign * ndtri(level)
+            where = self._rng.integers(0, count, beyond)
+            side = 2.0 * self._rng.random(beyond) - 1.0
+            deviates.numpy()[where] = np.copysign(ndtri(OUTSIDE / 2 * (1.0 - abs(side))), side)
         return deviates.view(rows, cols)
 
 
