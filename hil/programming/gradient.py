@@ -71,6 +71,7 @@ class CellErrors:
     Attributes:
         siemens, variance: Each cell's error and its variance, S and S^2, (rows, cols).
         gain, offset: Per col, S per S and S: measured = gain * exact + offset, (cols,).
+        noise_siemens: Standard deviation of the last gradient, S, over the cols' median.
         pulse_variance: Variance of a cell's error after a pulse, S^2, by size of its target, in
             `BINS` steps up to the largest.
     """
@@ -79,6 +80,7 @@ class CellErrors:
     variance: Array
     gain: Array
     offset: Array
+    noise_siemens: float
     pulse_variance: Array
 
     @classmethod
@@ -89,6 +91,7 @@ class CellErrors:
             variance=np.full(shape, spread_siemens**2),
             gain=np.ones(shape[1]),
             offset=np.zeros(shape[1]),
+            noise_siemens=0.0,
             pulse_variance=np.full(BINS, spread_siemens**2),
         )
 
@@ -137,6 +140,7 @@ class CellErrors:
             variance=(1 - weight) * prior,
             gain=gain,
             offset=batch.measured.mean(axis=0) - gain * batch.exact.mean(axis=0),
+            noise_siemens=float(np.sqrt(np.median(noise))),
             pulse_variance=fresh,
         )
 

@@ -73,6 +73,12 @@ FINISH_BUDGET = 0.5
 LEAST_VECTORS = 1024
 """Programming vectors of a block with few rows, where more per row cost next to nothing."""
 
+NOISE_SHARE = 0.7
+"""The gradient's noise may be this share of the threshold before more vectors are sent."""
+
+MOST_DOUBLINGS = 2
+"""Vectors are doubled at most this often."""
+
 SPREAD_REFERENCE = 0.1
 """Spread of a pulse, in g_max of a device, for which the threshold is stated."""
 
@@ -87,7 +93,8 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
     Attributes:
         inputs: Distribution of the programming inputs.
         vectors_per_row: Programming vectors per iteration and row (rows rounded up to a power of 2
-            for Hadamard inputs). Eight keep the gradient's noise below the threshold.
+            for Hadamard inputs), to begin with. Where the gradient's noise then exceeds the
+            threshold, as with few ADC bits, they are doubled until it does not, up to four times.
         held_out: Vectors of the held-out probe batch, Gaussian.
         threshold: A cell is pulsed if its estimated error exceeds this share of the rms target of
             a device, for a cell whose pulse spreads by a tenth of that; for others it goes with
@@ -250,9 +257,8 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
         unit = state.info.device.device_g_max_siemens
         if coarse:
             return np.where(state.pulsed, 1.0, self.hysteresis) * COARSE_THRESHOLD * unit
-        rms = float(np.sqrt(np.mean(state.target_siemens**2)))
         spread = np.sqrt(state.errors.spread_of(state.target_siemens)) / (SPREAD_REFERENCE * unit)
-        limit = self.threshold * rms / state.info.devices_per_polarity * np.cbrt(spread)
+        limit = self._base_threshold(state) * np.cbrt(spread)
         # what the estimate cannot tell from zero is not worth a pulse
         seen = np.maximum(limit, SURE * np.sqrt(state.errors.variance))
         return np.where(state.pulsed, 1.0, self.hysteresis) * seen
@@ -267,12 +273,35 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
         past = state.history[: -self.patience]
         return bool(past) and min(state.history[-self.patience :]) > (1 - MIN_GAIN) * min(past)
 
+    def _more_vectors(self, state: GradientDescentState) -> float:
+        """Factor on the vectors per row, a power of two, that brings the noise to the threshold."""
+        split = state.probe.input_codes.shape[0] - self.held_out
+        base = self._vectors(state.target_siemens.shape[0])
+        allowed = NOISE_SHARE * self._base_threshold(state)
+        if state.errors.noise_siemens == 0.0 or allowed == 0.0:
+            return 1.0
+        needed = split / base * (state.errors.noise_siemens / allowed) ** 2
+        return float(2.0 ** np.clip(np.ceil(np.log2(needed)), 0, MOST_DOUBLINGS))
+
+    def _base_threshold(self, state: GradientDescentState) -> float:
+        rms = float(np.sqrt(np.mean(state.target_siemens**2)))
+        return self.threshold * rms / state.info.devices_per_polarity
+
+    def _vectors(self, rows: int) -> int:
+        padded = 1 << (rows - 1).bit_length() if self.inputs is InputKind.HADAMARD else rows
+        return max(LEAST_VECTORS // padded * padded, round(self.vectors_per_row * padded), 1)
+
     def _probe(
-        self, info: CoreInfo, target: Array, rng: np.random.Generator, *, settle_s: float
+        self,
+        info: CoreInfo,
+        target: Array,
+        rng: np.random.Generator,
+        *,
+        settle_s: float,
+        more: float = 1.0,
     ) -> MvmProbe:
         rows = target.shape[0]
-        padded = 1 << (rows - 1).bit_length() if self.inputs is InputKind.HADAMARD else rows
-        batch = max(LEAST_VECTORS // padded * padded, round(self.vectors_per_row * padded), 1)
+        batch = round(more * self._vectors(rows))
         train = random_inputs(self.inputs, batch, rows, info.input, rng)
         held_out = random_inputs(InputKind.GAUSSIAN, self.held_out, rows, info.input, rng)
         return MvmProbe(
@@ -285,7 +314,8 @@ class GradientDescent(ProgrammingAlgorithm[GradientDescentState]):
         rng = np.random.default_rng()
         rng.bit_generator.state = state.rng
         settle = 0.0 if state.iteration < self._coarse(state.info) else self.settle_s
-        probe = self._probe(state.info, state.target_siemens, rng, settle_s=settle)
+        more = 1.0 if settle == 0.0 else self._more_vectors(state)
+        probe = self._probe(state.info, state.target_siemens, rng, settle_s=settle, more=more)
         return replace(state, probe=probe, rng=dict(rng.bit_generator.state))
 
     def _batches(

@@ -101,6 +101,7 @@ def test_pulses_of_an_iteration_are_not_expected_to_raise_the_error():
         variance=np.full(target.shape, (0.01 * UNIT) ** 2),
         gain=np.ones(40),
         offset=np.zeros(40),
+        noise_siemens=0.0,
         pulse_variance=np.full(12, spread**2),
     )
     candidates = np.abs(belief.siemens) > 0.02 * UNIT
