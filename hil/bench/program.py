@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+from threadpoolctl import threadpool_limits
 
 from hil.backends import open_chip
 from hil.bench.machine import Machine
@@ -112,7 +113,8 @@ def bench_program(
         for factor in FACTORS:
             limit = round(factor * usual)
             task.say(f"at most {limit} iterations")
-            with open_chip(address) as chip:
+            # one thread: threads that spin while they wait would count as CPU time
+            with open_chip(address) as chip, threadpool_limits(1):
                 runs.append(_run(chip.cores[0], method, limit, seed))
             task.advance()
     errors = [run.mvm_error_affine for run in runs]
