@@ -13,6 +13,8 @@ from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads it when it is first imported
 
+DATA = Path(os.environ.get("HIL_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
 
@@ -29,21 +31,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     no_board = pytest.mark.skip(reason="needs --board ADDRESS")
-    no_data = pytest.mark.skip(reason="needs HIL_DATA, the folder with the data sets")
+    no_data = pytest.mark.skip(reason=f"needs HIL_DATA, the folder with the data sets; no {DATA}")
     for item in items:
         if item.get_closest_marker("board") and not config.getoption("--board"):
             item.add_marker(no_board)
-        if item.get_closest_marker("data") and not os.environ.get("HIL_DATA"):
+        if item.get_closest_marker("data") and not DATA.is_dir():
             item.add_marker(no_data)
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder named by HIL_DATA; for tests marked `data`."""
-    folder = Path(os.environ.get("HIL_DATA", ""))
-    if not os.environ.get("HIL_DATA") or not folder.is_dir():
-        pytest.fail(f"HIL_DATA is {os.environ.get('HIL_DATA')!r}, which is no folder")
-    return folder
+    """The folder named by HIL_DATA, or beside the project; for tests marked `data`."""
+    return DATA
 
 
 @pytest.fixture(autouse=True)
