@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import hadamard
 
 from hil.errors import RequestError
 
@@ -60,6 +59,8 @@ def random_inputs(
 
 
 def _hadamard(batch: int, rows: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    from scipy.linalg import hadamard  # noqa: PLC0415 - keeps `import hil` light
+
     size = 1 << (rows - 1).bit_length() if rows > 1 else 1
     matrix = hadamard(size, dtype=np.int8).astype(np.float64)
     blocks = []
