@@ -18,7 +18,7 @@ from hil.programming.pulses import bounded_move
 if TYPE_CHECKING:
     from hil.programming.pulses import ResetCurve
 
-__all__ = ["AmplitudeSearch"]
+__all__ = ["AmplitudeSearch", "nominal_step", "step_factor"]
 
 Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -113,10 +113,9 @@ class AmplitudeSearch:
         run = np.where(fresh, 1, self.run[place] + 1)
         first_code = np.where(fresh, amplitude, self.first_code[place])
         first_siemens = np.where(fresh, found_siemens, self.first_siemens[place])
-        alpha = gain / (1.0 + flips) * 2.0 ** np.clip(run - PATIENCE, 0, MOST_DOUBLINGS)
+        alpha = step_factor(gain, flips, run, most_doublings=MOST_DOUBLINGS)
         trusted = np.maximum(found_siemens, wanted_siemens / LEAST_RATIO)
-        chord = np.abs(curve.amplitude(wanted_siemens) - curve.amplitude(trusted))
-        move = alpha * side * np.maximum(chord, np.abs(miss) / curve.steepest)
+        move = alpha * side * nominal_step(curve, wanted_siemens, trusted, miss)
         ahead = bounded_move(curve, amplitude, move, curve.span / MOST_STEP_SHARE)
         # a full RESET that is far too high is not mended by another one; one nearly there may be
         floored = (amplitude >= curve.max_code) & (miss > tolerance)
@@ -133,6 +132,25 @@ class AmplitudeSearch:
             first_siemens=_put(self.first_siemens, place, first_siemens),
         )
         return after, ahead, np.asarray(stuck)
+
+
+def step_factor(
+    gain: float,
+    flips: npt.NDArray[np.integer[Any]],
+    run: npt.NDArray[np.integer[Any]],
+    *,
+    most_doublings: int,
+) -> Array:
+    """Return the factor on a step: gain / (1 + changes of side), doubled per further miss."""
+    return np.asarray(gain / (1.0 + flips) * 2.0 ** np.clip(run - PATIENCE, 0, most_doublings))
+
+
+def nominal_step(
+    curve: ResetCurve, wanted_siemens: Array, found_siemens: Array, miss_siemens: Array
+) -> Array:
+    """Return the amplitude codes between two conductances: the chord, or the steepest slope's."""
+    chord = np.abs(curve.amplitude(wanted_siemens) - curve.amplitude(found_siemens))
+    return np.maximum(chord, np.abs(miss_siemens) / curve.steepest)
 
 
 def _put(array: Any, place: Place, values: Any) -> Any:  # noqa: ANN401 - any dtype, kept

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from hil.errors import RequestError
 from hil.info import Capability
+from hil.programming.amplitude_search import nominal_step, step_factor
 from hil.programming.base import (
     Observation,
     ProgrammingAlgorithm,
@@ -47,7 +48,7 @@ IntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
 
 COUNTS_AT_G_MAX = 80  # margin counts in one device's g_max (HERMES: 80 counts at 10.35 µS)
-PATIENCE = 3  # misses in a row on one side of the target before steps grow
+MOST_DOUBLINGS = 16  # of a step, while a device keeps missing on one side
 GIVE_UP = 10  # misses in a row, the last at the end of the amplitude scale: the device is stuck
 
 
@@ -240,9 +241,8 @@ class ProgramVerify(ProgrammingAlgorithm[VerifyState]):
         amplitude = state.amplitude.flat[read]
 
         most = self.max_step_codes or curve.span / 8
-        alpha = self.gain / (1.0 + flips) * 2.0 ** np.clip(run - PATIENCE, 0, 16)
-        chord = np.abs(curve.amplitude(target) - curve.amplitude(siemens))
-        move = alpha * side * np.maximum(chord, np.abs(miss) / curve.steepest)
+        alpha = step_factor(self.gain, flips, run, most_doublings=MOST_DOUBLINGS)
+        move = alpha * side * nominal_step(curve, target, siemens, miss)
         ahead = bounded_move(curve, amplitude, move, most)
 
         stuck = ~inside & (ahead == amplitude) & (run >= GIVE_UP)
