@@ -57,6 +57,7 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="DIR",
+        envvar="HIL_DATA",
         help="Folder of the data sets that are not embedded.",
         rich_help_panel=None,
     ),

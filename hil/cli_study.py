@@ -20,20 +20,44 @@ CHECKPOINT_SUFFIX = ".safetensors"
 
 
 def train(
+    plan: Annotated[
+        str,
+        typer.Argument(
+            metavar="PLAN", help="Bundled training plan by name, or the path of a .toml file."
+        ),
+    ] = "resnet9-digits",
     *,
-    network: Annotated[str, typer.Option(help="Name in the network registry.")] = "resnet9-digits",
-    dataset: Annotated[str, typer.Option(help="Name in the dataset registry.")] = "digits",
-    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the data.")] = 40,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and noise.")] = 0,
+    settings_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the plan; repeatable."),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="Name in the network registry \\[default: the plan's].")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Name in the dataset registry \\[default: the plan's].")
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, max=100_000, help="Passes over the data \\[default: the plan's]."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Seed of weights, order and noise \\[default: the plan's]."),
+    ] = None,
     noise: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="Weight noise while training, of a layer's largest."),
-    ] = 0.12,
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Weight noise while training, of a layer's largest \\[default: the plan's].",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")] = "cpu",
     data: DataOption = None,
     goal: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Exit with 1 below this test accuracy.")
-    ] = 0.97,
+    ] = 0.0,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -54,27 +78,31 @@ def train(
 
     The checkpoint remembers this command, the seed and the accuracy. Example:
 
-    hil train --network resnet9-digits --dataset digits --seed 0 --out mine.safetensors
+    hil train resnet9-digits --out mine.safetensors
     """
     from hil.training import save_checkpoint  # noqa: PLC0415
-    from hil.training.settings import EpochReport, TrainingSettings  # noqa: PLC0415
+    from hil.training.settings import EpochReport, load_training_plan  # noqa: PLC0415
     from hil.training.train import train as train_network  # noqa: PLC0415
 
+    shortcuts = {
+        "network": network,
+        "dataset": dataset,
+        "epochs": epochs,
+        "seed": seed,
+        "noise_eta": noise,
+        "device": _compute(device),
+    }
+    overrides = [f"{key}={value}" for key, value in shortcuts.items() if value is not None]
+    settings = load_training_plan(plan, (*(settings_ or ()), *overrides))
     is_file = out is not None and out.suffix == CHECKPOINT_SUFFIX
-    settings = TrainingSettings(
-        network=network,
-        dataset=dataset,
-        epochs=epochs,
-        seed=seed,
-        noise_eta=noise,
-        device=_compute(device),
-    )
     with (
-        run_folder("train", None if is_file else out, seed=seed) as folder,
+        run_folder("train", None if is_file else out, seed=settings.seed) as folder,
         make_progress() as progress,
     ):
-        file = out if is_file and out else folder.path / f"{network}{CHECKPOINT_SUFFIX}"
-        with progress.task(f"training {network} on {dataset}", epochs) as task:
+        file = out if is_file and out else folder.path / f"{settings.network}{CHECKPOINT_SUFFIX}"
+        with progress.task(
+            f"training {settings.network} on {settings.dataset}", settings.epochs
+        ) as task:
 
             def on_epoch(report: EpochReport) -> None:
                 task.advance()
@@ -101,8 +129,8 @@ def train(
         f"{n.mean:.2%} with {n.eta:.0%} weight noise" for n in metadata.noisy_accuracy
     )
     say(
-        f"test accuracy {metadata.software_accuracy:.2%} ({noisy}) after {epochs} epochs in "
-        f"{duration_text(result.history[-1].elapsed_s)}: {file}"
+        f"test accuracy {metadata.software_accuracy:.2%} ({noisy}) after {settings.epochs} epochs "
+        f"in {duration_text(result.history[-1].elapsed_s)}: {file}"
     )
     emit({"command": "train", "out": str(folder.path), **results})
     if not met:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib import resources
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from hil.errors import RequestError
+from hil.toml_document import Shelf, bundled_documents, load_document, parse_document
 
 __all__ = [
     "ChipSection",
@@ -34,8 +31,7 @@ PlanKind = Literal["resident", "reprogram"]
 Age = Annotated[float, Field(ge=0.0, le=1e9, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
-_RECIPE_PACKAGE = "protocols"
-_RECIPE_FOLDER = "lab"
+_SHELF = Shelf(kind="recipe", package="protocols", folder="lab")
 
 
 class Section(BaseModel):
@@ -172,10 +168,7 @@ class Recipe(Section):
 
 def bundled_recipes() -> tuple[str, ...]:
     """Names of the recipes that come with the package."""
-    folder = resources.files(_RECIPE_PACKAGE) / _RECIPE_FOLDER
-    return tuple(
-        sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
-    )
+    return bundled_documents(_SHELF)
 
 
 def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -184,85 +177,9 @@ def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
     Raises:
         RequestError: No such recipe, not TOML, an unknown key, a value out of range.
     """
-    path = Path(name_or_path)
-    if path.suffix == ".toml" or path.exists():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RequestError(
-                f"recipe {name_or_path!r} cannot be read ({error}); bundled recipes: "
-                f"{', '.join(bundled_recipes())}"
-            ) from error
-    elif name_or_path in bundled_recipes():
-        source = resources.files(_RECIPE_PACKAGE) / _RECIPE_FOLDER / f"{name_or_path}.toml"
-        text = source.read_text(encoding="utf-8")
-    else:
-        raise RequestError(
-            f"recipe {name_or_path!r} is neither a file nor bundled; bundled recipes: "
-            f"{', '.join(bundled_recipes())}"
-        )
-    return parse_recipe(text, source=name_or_path, overrides=overrides)
+    return load_document(Recipe, _SHELF, name_or_path, overrides)
 
 
 def parse_recipe(text: str, *, source: str, overrides: tuple[str, ...] = ()) -> Recipe:
     """Check recipe text; `source` names it in errors. Raises as `load_recipe`."""
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RequestError(f"recipe {source!r} is not valid TOML: {error}") from error
-    for override in overrides:
-        _override(values, override)
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        raise RequestError(f"recipe {source!r}: {_sentence(error)}") from error
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, raw = override.partition("=")
-    if not equals or not all(key.split(".")):
-        raise RequestError(
-            f"--set {override!r} is not key=value; for example --set data.samples=64"
-        )
-    try:
-        value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = raw  # a bare word is text, as on any command line
-    *parents, last = key.split(".")
-    table = values
-    for name in parents:
-        table = table.setdefault(name, {})
-        if not isinstance(table, dict):
-            raise RequestError(f"--set {override!r}: {name!r} is a value, not a table")
-    table[last] = value
-
-
-def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
-    key = ".".join(place)
-    if first["type"] == "extra_forbidden":
-        known = ", ".join(_known_keys(place[:-1]))
-        return f"unknown key {key!r}; known: {known}"
-    if first["type"] == "missing":
-        return f"key {key!r} is missing; add it, or give --set {key}=VALUE"
-    message = str(first["msg"]).removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return f"{key + ': ' if key else ''}{message}; correct the recipe or use --set"
-    settable = ".".join(part for part in place if not part.isdigit())
-    message = message[0].lower() + message[1:]
-    return f"{key} = {first['input']!r}: {message}; correct it, or give --set {settable}=VALUE"
-
-
-def _known_keys(place: list[str]) -> list[str]:
-    model: type[BaseModel] = Recipe
-    for name in place:
-        annotation = model.model_fields[name].annotation
-        candidates = [annotation, *get_args(annotation)]
-        found = next(
-            (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None
-        )
-        if found is None:
-            return []
-        model = found
-    return list(model.model_fields)
+    return parse_document(Recipe, text, kind=_SHELF.kind, source=source, overrides=overrides)

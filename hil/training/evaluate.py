@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from hil.errors import RequestError
-from hil.training.datasets import Split
+from hil.training.data import Split
 from hil.training.streams import stream
 from hil.training.weight_noise import weight_noise
 
@@ -23,7 +23,7 @@ def accuracy(module: nn.Module, split: Split, *, batch_size: int = 512) -> float
     right = 0
     with torch.no_grad():
         for start in range(0, len(split), batch_size):
-            images = split.images[start : start + batch_size].to(device)
+            images = split.batch(slice(start, start + batch_size)).to(device)
             answers = module(images).argmax(dim=1).cpu()
             right += int((answers == split.labels[start : start + batch_size]).sum())
     module.train(was_training)

@@ -8,10 +8,20 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from hil.training.augment import Augmentation
+from hil.toml_document import Shelf, bundled_documents, load_document
+from hil.training.augment import Affine
+from hil.training.augmentation import Augmentation
 from hil.training.checkpoint import CheckpointMetadata
 
-__all__ = ["EpochReport", "TrainingResult", "TrainingSettings"]
+__all__ = [
+    "EpochReport",
+    "TrainingResult",
+    "TrainingSettings",
+    "bundled_training_plans",
+    "load_training_plan",
+]
+
+_SHELF = Shelf(kind="training plan", package="protocols", folder="training")
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -33,6 +43,8 @@ class TrainingSettings(BaseModel):
         noise_eta: Weight noise of std eta max|w| per layer, drawn for each mini-batch (Joshi
             2020: 3.8 %, up to 8 % harmless; recipes for 14 nm chips: 6 to 12 %).
         augmentation: Change per image; None trains on the images as they are.
+        precision: bfloat16 computes layers in it where the loss stands it (about twice as fast on
+            processors with matrix units for it); weights and their updates stay float32.
         device: Where to compute.
     """
 
@@ -49,8 +61,23 @@ class TrainingSettings(BaseModel):
     weight_decay: Annotated[Finite, Field(ge=0)] = 5e-4
     clip_sigma: Annotated[Finite, Field(gt=1)] = 2.0
     noise_eta: Annotated[Finite, Field(ge=0, le=1)] = 0.12
-    augmentation: Augmentation | None = Augmentation()
+    augmentation: Augmentation | None = Affine()
+    precision: Literal["float32", "bfloat16"] = "float32"
     device: Literal["cpu", "cuda"] = "cpu"
+
+
+def bundled_training_plans() -> tuple[str, ...]:
+    """Names of the training plans that come with the package."""
+    return bundled_documents(_SHELF)
+
+
+def load_training_plan(name_or_path: str, overrides: tuple[str, ...] = ()) -> TrainingSettings:
+    """Read settings by bundled name or by path and apply "key=value" overrides.
+
+    Raises:
+        RequestError: No such plan, not TOML, an unknown key, a value out of range.
+    """
+    return load_document(TrainingSettings, _SHELF, name_or_path, overrides)
 
 
 class EpochReport(BaseModel):

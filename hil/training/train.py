@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hil.errors import RequestError
-from hil.training.augment import augment
+from hil.training.augmentation import augmented_batch
 from hil.training.checkpoint import CheckpointMetadata, NoisyAccuracy
-from hil.training.datasets import Dataset, Split, load_dataset
+from hil.training.data import Dataset, Split, load_dataset
 from hil.training.evaluate import accuracy, noisy_accuracy
 from hil.training.networks.registry import NetworkSpec, build_network, initialise_, network_spec
 from hil.training.settings import EpochReport, TrainingResult, TrainingSettings
@@ -63,7 +63,7 @@ def train(
     device = _device(settings.device)
     module = build_network(spec)
     initialise_(module, stream(settings.seed, "initial weights"))
-    module.to(device)
+    module.to(device).to(memory_format=_memory_format(settings))
     optimizer = _optimizer(module, settings)
     history: tuple[EpochReport, ...] = ()
     if state_path is not None and state_path.exists():
@@ -88,7 +88,7 @@ def train(
             )
         if on_epoch is not None:
             on_epoch(report)
-    module.to("cpu").eval()
+    module.to("cpu").to(memory_format=torch.contiguous_format).eval()
     return TrainingResult(
         module=module, metadata=_describe(module, spec, dataset, settings, command), history=history
     )
@@ -117,10 +117,10 @@ def _run_epoch(
     total = torch.zeros(2, dtype=torch.float64, device=device)
     module.train()
     for step, chosen in enumerate(batches):
-        images = split.images[chosen].to(device)
+        images = augmented_batch(split, chosen, settings.augmentation, changes).to(
+            device=device, memory_format=_memory_format(settings)
+        )
         labels = split.labels[chosen].to(device)
-        if settings.augmentation is not None:
-            images = augment(images, settings.augmentation, changes)
         done = (epoch + (step + 0.5) / len(batches)) / settings.epochs
         rate = settings.learning_rate * learning_rate_factor(done, settings.warmup)
         for group in optimizer.param_groups:
@@ -146,8 +146,11 @@ def _step(
     settings: TrainingSettings,
 ) -> tuple[Tensor, Tensor]:
     optimizer.zero_grad()
-    logits: Tensor = module(images)
-    loss = functional.cross_entropy(logits, labels)
+    with torch.autocast(
+        images.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
+    ):
+        logits: Tensor = module(images)
+        loss = functional.cross_entropy(logits, labels)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     clip_weights_(module, settings.clip_sigma)
@@ -170,6 +173,12 @@ def _optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.SGD
         momentum=settings.momentum,
         nesterov=settings.momentum > 0,
     )
+
+
+def _memory_format(settings: TrainingSettings) -> torch.memory_format:
+    """Channels last is what the matrix units take; float32 runs keep the order they had."""
+    last = settings.precision == "bfloat16"
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def _check_fit(spec: NetworkSpec, dataset: Dataset) -> None:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from hil.errors import RequestError
-from hil.training.datasets import Split, dataset_names, load_dataset
-from hil.training.idx import read_idx_gz
+from hil.training.data import Split, dataset_names, load_dataset
+from hil.training.data.idx import read_idx_gz
 
 MNIST_FILES = (
     "train-images-idx3-ubyte.gz",
@@ -87,9 +87,9 @@ def test_digest_depends_on_order_images_and_labels():
     images = torch.arange(8.0).reshape(2, 1, 2, 2)
     labels = torch.tensor([0, 1])
     digests = {
-        Split(images=images, labels=labels).sha256,
-        Split(images=images.flip(0), labels=labels).sha256,
-        Split(images=images, labels=labels.flip(0)).sha256,
+        Split(samples=images, labels=labels).sha256,
+        Split(samples=images.flip(0), labels=labels).sha256,
+        Split(samples=images, labels=labels.flip(0)).sha256,
     }
     assert len(digests) == 3
 

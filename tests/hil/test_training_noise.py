@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hil.errors import RequestError
-from hil.training.augment import Augmentation, augment
-from hil.training.datasets import Split, load_dataset
+from hil.training.augment import Affine, affine
+from hil.training.data import Split, load_dataset
 from hil.training.evaluate import accuracy, noisy_accuracy
 from hil.training.networks import initialise_
 from hil.training.streams import stream
@@ -125,14 +125,14 @@ def test_streams_are_repeatable_and_differ_by_seed_name_and_index():
 
 
 def test_augmentation_of_nothing_changes_nothing():
-    none = Augmentation(shift_pixels=0, rotate_degrees=0, zoom=0)
-    assert torch.allclose(augment(images(), none, stream(0, "x")), images(), atol=1e-5)
+    none = Affine(shift_pixels=0, rotate_degrees=0, zoom=0)
+    assert torch.allclose(affine(images(), none, stream(0, "x")), images(), atol=1e-5)
 
 
 def test_whole_pixel_shift_moves_the_picture_and_brings_in_background():
     point = torch.zeros(500, 1, 9, 9)
     point[:, :, 4, 4] = 1
-    moved = augment(point, Augmentation(shift_pixels=2, rotate_degrees=0, zoom=0), stream(0, "x"))
+    moved = affine(point, Affine(shift_pixels=2, rotate_degrees=0, zoom=0), stream(0, "x"))
     mass = moved.sum(dim=(0, 1)) / moved.sum()
     centre = torch.arange(9.0) - 4
     assert torch.allclose(moved.sum(dim=(1, 2, 3)), torch.ones(500), atol=1e-4)
@@ -146,7 +146,7 @@ def test_whole_pixel_shift_moves_the_picture_and_brings_in_background():
 def test_rotation_keeps_distances_on_oblong_images():
     point = torch.zeros(200, 1, 15, 31)
     point[:, :, 7, 20] = 1
-    turned = augment(point, Augmentation(shift_pixels=0, rotate_degrees=60, zoom=0), stream(0, "x"))
+    turned = affine(point, Affine(shift_pixels=0, rotate_degrees=60, zoom=0), stream(0, "x"))
     y, x = torch.arange(15.0)[:, None] - 7, torch.arange(31.0)[None] - 15
     weight = turned[:, 0] / turned.sum(dim=(1, 2, 3))[:, None, None]
     mean_x, mean_y = (weight * x).sum(dim=(1, 2)), (weight * y).sum(dim=(1, 2))
@@ -179,12 +179,12 @@ class AnswersBrightness(nn.Module):
 
 def test_accuracy_counts_over_uneven_batches_and_keeps_the_mode():
     pixels = torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0])
-    split = Split(images=pixels.reshape(5, 1, 1, 1), labels=torch.tensor([0, 1, 0, 0, 0]))
+    split = Split(samples=pixels.reshape(5, 1, 1, 1), labels=torch.tensor([0, 1, 0, 0, 0]))
     module = AnswersBrightness().train()
     assert accuracy(module, split, batch_size=2) == pytest.approx(3 / 5)
     assert module.training
     with pytest.raises(RequestError, match="none"):
-        accuracy(module, Split(images=split.images[:0], labels=split.labels[:0]))
+        accuracy(module, Split(samples=split.images[:0], labels=split.labels[:0]))
 
 
 def test_noisy_accuracy_without_noise_is_the_accuracy():

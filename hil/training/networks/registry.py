@@ -60,6 +60,11 @@ _NETWORKS: dict[str, tuple[str, ResNet9Arguments | MlpArguments]] = {
         "resnet9",
         ResNet9Arguments(image_shape=(1, 8, 8), channels=(28, 28, 28, 56), pools=(2, 2, 1, 2)),
     ),
+    # The candidate itself: 100,726 parameters on 32x32 images.
+    "resnet9-cifar10": (
+        "resnet9",
+        ResNet9Arguments(image_shape=(3, 32, 32), channels=(28, 28, 28, 56), pools=(2, 2, 2, 4)),
+    ),
     "mlp-digits": ("mlp", MlpArguments(image_shape=(1, 8, 8), hidden=(64,))),
     # 784-240-10 as run on two HERMES cores (JSSC 57, 1027 (2022)).
     "mlp-mnist": ("mlp", MlpArguments(image_shape=(1, 28, 28), hidden=(240,))),

@@ -6,21 +6,19 @@ user names; a new one is one loader function and one line in `_LOADERS`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor
 
 from hil.errors import RequestError
-from hil.training.idx import read_idx_gz
+from hil.training.data import cifar10
+from hil.training.data.idx import read_idx_gz
+from hil.training.data.split import Dataset, Split
 
-__all__ = ["DIGITS_SPLIT_SEED", "Dataset", "Split", "dataset_names", "load_dataset"]
+__all__ = ["DIGITS_SPLIT_SEED", "dataset_names", "load_dataset"]
 
 DIGITS_SPLIT_SEED = 20_200_518
 """Seed of the fixed 1437/360 split of the digits; part of the data set's definition."""
@@ -28,53 +26,6 @@ DIGITS_TEST_SAMPLES = 360
 DIGITS_FULL_SCALE = 16.0
 """Highest grey level of scikit-learn's digits (4 x 4 blocks of binary pixels, counted)."""
 BYTE_FULL_SCALE = 255.0
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Split:
-    """One part of a data set.
-
-    Attributes:
-        images: (n, channels, height, width), float32; full scale is 1 and background is 0, so
-            that background drives no row of an array and equals the padding of a convolution.
-        labels: (n,), int64, 0 .. classes-1.
-    """
-
-    images: Float[Tensor, "n channels height width"]
-    labels: Int64[Tensor, " n"]
-
-    def __len__(self) -> int:
-        return int(self.labels.shape[0])
-
-    def take(self, samples: int) -> Split:
-        """Keep the first `samples` of them (all, if there are fewer)."""
-        if samples < 1:
-            raise RequestError(f"samples {samples} is below 1")
-        return Split(images=self.images[:samples], labels=self.labels[:samples])
-
-    @property
-    def sha256(self) -> str:
-        """Digest of images and labels: the same digest is the same split."""
-        digest = hashlib.sha256()
-        digest.update(self.images.contiguous().numpy().tobytes())
-        digest.update(self.labels.contiguous().numpy().tobytes())
-        return digest.hexdigest()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Dataset:
-    """A named data set with its fixed split into training and test part."""
-
-    name: str
-    class_names: tuple[str, ...]
-    train: Split
-    test: Split
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Shape of one image: channels, height, width."""
-        channels, height, width = self.train.images.shape[1:]
-        return channels, height, width
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -159,7 +110,27 @@ _MNIST_CLASSES = {
     ),
 }
 
+
+def _cifar10(name: str, data_dir: Path | None) -> Dataset:
+    (file,) = _find_files(name, data_dir, ("cifar10_dct.npz",))
+    parts = []
+    with np.load(file) as arrays:
+        for part in ("train", "test"):
+            pixels = cifar10.decode_blocks(
+                arrays[f"{part}_y"], arrays[f"{part}_c"], arrays["qt_y"], arrays["qt_c"]
+            )
+            parts.append(
+                Split(
+                    samples=torch.from_numpy(pixels),
+                    labels=torch.from_numpy(arrays[f"{part}_label"].astype(np.int64)),
+                    prepare=cifar10.normalise,
+                )
+            )
+    return Dataset(name=name, class_names=cifar10.CLASSES, train=parts[0], test=parts[1])
+
+
 _LOADERS: dict[str, Callable[[str, Path | None], Dataset]] = {
+    "cifar10": _cifar10,
     "digits": _digits,
     "mnist": _mnist,
     "fashion-mnist": _mnist,
@@ -168,7 +139,7 @@ _LOADERS: dict[str, Callable[[str, Path | None], Dataset]] = {
 
 def _split(images: npt.NDArray[np.generic], labels: npt.NDArray[np.generic], full: float) -> Split:
     return Split(
-        images=torch.from_numpy(images.astype(np.float32) / np.float32(full)),
+        samples=torch.from_numpy(images.astype(np.float32) / np.float32(full)),
         labels=torch.from_numpy(labels.astype(np.int64)),
     )
 

@@ -1,0 +1,1 @@
+"""Training plans: declarative experiments that `hil run` executes on any chip. No code here."""
