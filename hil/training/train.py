@@ -63,7 +63,7 @@ def train(
     device = _device(settings.device)
     module = build_network(spec)
     initialise_(module, stream(settings.seed, "initial weights"))
-    module.to(device).to(memory_format=_memory_format(settings))
+    module.to(device).to(memory_format=_memory_format(settings))  # type: ignore[call-overload]
     optimizer = _optimizer(module, settings)
     history: tuple[EpochReport, ...] = ()
     if state_path is not None and state_path.exists():
@@ -88,7 +88,8 @@ def train(
             )
         if on_epoch is not None:
             on_epoch(report)
-    module.to("cpu").to(memory_format=torch.contiguous_format).eval()
+    module.to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    module.eval()
     return TrainingResult(
         module=module, metadata=_describe(module, spec, dataset, settings, command), history=history
     )
