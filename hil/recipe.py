@@ -54,9 +54,22 @@ class ChipSection(Section):
 
 
 class NetworkSection(Section):
-    """Which network: a bundled checkpoint by name, or the path of a safetensors file."""
+    """Which network, trained or not.
 
-    checkpoint: str = Field(min_length=1)
+    Attributes:
+        checkpoint: A bundled checkpoint by name, or the path of a safetensors file.
+        untrained: Name in the network registry, with random weights instead of a checkpoint: to
+            see how a network lies on a chip and that it runs. Its accuracy means nothing.
+    """
+
+    checkpoint: Annotated[str, Field(min_length=1)] | None = None
+    untrained: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.checkpoint is None) == (self.untrained is None):
+            raise ValueError("give either checkpoint or untrained")
+        return self
 
 
 class DataSection(Section):
@@ -65,11 +78,13 @@ class DataSection(Section):
     Attributes:
         dataset: Name in the dataset registry; `--data` gives the folder of those that need one.
         samples: Test images, from the first; None is the whole test split.
+        batch: Test images in the memory of the host at a time, under plan "resident".
         calibration_samples: Training images used for input ranges and batch-norm statistics.
     """
 
     dataset: str = Field(min_length=1)
     samples: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    batch: int = Field(default=500, ge=1, le=1_000_000)
     calibration_samples: int = Field(default=256, ge=2, le=100_000)
 
 
@@ -80,11 +95,14 @@ class MappingSection(Section):
         plan: All layers at once (resident) or written in turn (reprogram).
         scaling: One weight scale per matrix, or one per column.
         input_quantile: Share of the activations that an input range holds.
+        calibrate: Trim converters and fit the affine correction of every layer; false shows what
+            calibration is worth.
     """
 
     plan: PlanKind = "resident"
     scaling: Literal["per_matrix", "per_column"] = "per_column"
     input_quantile: float = Field(default=0.99995, gt=0.5, le=1.0)
+    calibrate: bool = True
 
 
 class ProgrammingSection(Section):
