@@ -18,13 +18,8 @@ from hil.core import Chip
 from hil.errors import RequestError
 from hil.inference.layer_serial import Multiplier, Products, Stage
 from hil.inference.plan import AnalogLayer, NetworkPlan
-from hil.inference.tiles import layer_tiles
-from hil.mapping import (
-    PlacedBlock,
-    Placement,
-    place_blocks,
-    place_in_rounds,
-)
+from hil.inference.tiles import place_in_turn, place_resident
+from hil.mapping import PlacedBlock, Placement
 from hil.matrix import DriftMode, MatrixTask, ProgrammedMatrix, program_matrices, settle
 from hil.matrix.program import core_sizes, require_alike
 from hil.matrix.seeds import mixed_seed
@@ -155,9 +150,7 @@ class ResidentLayers(OnChip):
 
     def __init__(self, chip: Chip, plan: NetworkPlan, settings: WriteSettings) -> None:
         super().__init__(chip, plan, settings)
-        sizes = core_sizes(chip)
-        tiles = [tile for layer in plan.layers.values() for tile in layer_tiles(layer, sizes)]
-        self._placement = place_blocks(tiles, sizes)
+        self._placement = place_resident(plan, core_sizes(chip))
         tasks = [
             MatrixTask(name=name, encoded=layer.encoded, blocks=self._placement.of(name))
             for name, layer in plan.layers.items()
@@ -212,11 +205,7 @@ class ReprogrammedLayers(OnChip):
         self._modes: dict[str, DriftMode | None] = {}
         self._standing: dict[str, ProgrammedMatrix] = {}
         self._written: dict[str, LayerWriting] = {}
-        sizes = core_sizes(chip)
-        self._rounds = {
-            name: place_in_rounds(layer_tiles(layer, sizes), sizes)
-            for name, layer in plan.layers.items()
-        }
+        self._rounds = place_in_turn(plan, core_sizes(chip))
         first = np.cumsum([0, *(len(rounds) for rounds in self._rounds.values())])
         self._first_round = dict(zip(plan.layers, first.tolist(), strict=False))
 

@@ -1,4 +1,4 @@
-"""Cut a layer's matrix into blocks for the cores of a chip, and leave out what is all zero."""
+"""Cut layers into blocks for the cores of a chip, leave out what is all zero, and place them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hil.mapping import Block, CoreSize, tile_matrix
+from hil.mapping import Block, CoreSize, Placement, place_blocks, place_in_rounds, tile_matrix
 
 if TYPE_CHECKING:
-    from hil.inference.plan import AnalogLayer
+    from hil.inference.plan import AnalogLayer, NetworkPlan
 
-__all__ = ["layer_tiles"]
+__all__ = ["layer_tiles", "place_in_turn", "place_resident"]
+
+
+def place_resident(plan: NetworkPlan, cores: Sequence[CoreSize]) -> Placement:
+    """Place every layer of a network on the cores at once.
+
+    Raises:
+        RequestError: There are more weights than cells.
+    """
+    tiles = [tile for layer in plan.layers.values() for tile in layer_tiles(layer, cores)]
+    return place_blocks(tiles, cores)
+
+
+def place_in_turn(plan: NetworkPlan, cores: Sequence[CoreSize]) -> dict[str, list[Placement]]:
+    """Place each layer of a network on empty cores, over as many rounds as it takes."""
+    return {
+        name: place_in_rounds(layer_tiles(layer, cores), cores)
+        for name, layer in plan.layers.items()
+    }
 
 
 def layer_tiles(layer: AnalogLayer, cores: Sequence[CoreSize]) -> list[Block]:

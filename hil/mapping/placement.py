@@ -182,14 +182,16 @@ def _check_layers(blocks: Sequence[Block], cores: Sequence[CoreSize]) -> None:
         if cells > left:
             raise RequestError(
                 f"layer {layer!r} ({rows} x {cols}, {cells} cells) does not fit: {left} of {free} "
-                f"cells are left for it ({_sizes(cores)}) and {need} are needed in all; use "
-                'plan = "reprogram", or a chip with more cores',
+                f"cells are left for it ({_sizes(cores)}) and {need} are needed in all: "
+                f'{need - free} are missing; plan = "reprogram" runs it, layers written in turn, '
+                "and so does a chip with more cores",
                 layer=layer,
                 rows=rows,
                 cols=cols,
                 free=left,
                 cells=free,
                 needed=need,
+                missing=need - free,
             )
         left -= cells
 

@@ -135,6 +135,8 @@ class ProgrammingAlgorithm(ABC, Generic[S]):
     name: str
     max_iterations: int = 1
     """Most probes of a run; what a progress display takes as the total."""
+    pulses_per_device: float | None = None
+    """Mean pulses per device of any target, where that is known before the chip is touched."""
 
     @abstractmethod
     def start(self, problem: ProgrammingProblem) -> Step[S]:

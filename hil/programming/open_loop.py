@@ -33,6 +33,7 @@ class OpenLoop(ProgrammingAlgorithm[None]):
     """
 
     name = "open_loop"
+    pulses_per_device = 1.0
 
     @override
     def start(self, problem: ProgrammingProblem) -> Step[None]:
