@@ -65,6 +65,11 @@ _NETWORKS: dict[str, tuple[str, ResNet9Arguments | MlpArguments]] = {
         "resnet9",
         ResNet9Arguments(image_shape=(3, 32, 32), channels=(28, 28, 28, 56), pools=(2, 2, 2, 4)),
     ),
+    # 1,866,536 weights, as run on 64 cores (Le Gallo et al., Nat. Electron. 6, 680 (2023)).
+    "resnet9-cifar10-wide": (
+        "resnet9",
+        ResNet9Arguments(image_shape=(3, 32, 32), channels=(56, 112, 224, 224), pools=(2, 2, 2, 4)),
+    ),
     "mlp-digits": ("mlp", MlpArguments(image_shape=(1, 8, 8), hidden=(64,))),
     # 784-240-10 as run on two HERMES cores (JSSC 57, 1027 (2022)).
     "mlp-mnist": ("mlp", MlpArguments(image_shape=(1, 28, 28), hidden=(240,))),
