@@ -11,10 +11,11 @@ from torch import Tensor
 
 from hil.training.augment import Affine, CropFlip, affine, crop_flip
 from hil.training.data.split import Split
+from hil.training.speech.augment import SpeechChange, change_recordings, mask_features
 
 __all__ = ["Augmentation", "augmented_batch"]
 
-Augmentation = Annotated[Affine | CropFlip, Field(discriminator="kind")]
+Augmentation = Annotated[Affine | CropFlip | SpeechChange, Field(discriminator="kind")]
 
 
 def augmented_batch(
@@ -28,3 +29,18 @@ def augmented_batch(
             return affine(split.batch(chosen), settings, generator)
         case CropFlip():
             return crop_flip(split.batch(chosen), settings, generator)
+        case SpeechChange():
+            return _speech_batch(split, chosen, settings, generator)
+
+
+def _speech_batch(
+    split: Split, chosen: Tensor, settings: SpeechChange, generator: torch.Generator
+) -> Tensor:
+    """Change the recordings, prepare them, mask their features."""
+    background = None
+    if settings.noise_class is not None:
+        background = split.samples[split.labels == settings.noise_class]
+    recordings = change_recordings(
+        split.samples[chosen], settings, generator, background=background
+    )
+    return mask_features(split.prepare(recordings), settings, generator)

@@ -42,6 +42,7 @@ class TrainingSettings(BaseModel):
             (alpha of Joshi 2020: 2.0 to 2.5).
         noise_eta: Weight noise of std eta max|w| per layer, drawn for each mini-batch (Joshi
             2020: 3.8 %, up to 8 % harmless; recipes for 14 nm chips: 6 to 12 %).
+        label_smoothing: Share of the target that is spread evenly over all classes.
         augmentation: Change per image; None trains on the images as they are.
         precision: bfloat16 computes layers in it where the loss stands it (about twice as fast on
             processors with matrix units for it); weights and their updates stay float32.
@@ -61,6 +62,7 @@ class TrainingSettings(BaseModel):
     weight_decay: Annotated[Finite, Field(ge=0)] = 5e-4
     clip_sigma: Annotated[Finite, Field(gt=1)] = 2.0
     noise_eta: Annotated[Finite, Field(ge=0, le=1)] = 0.12
+    label_smoothing: Annotated[Finite, Field(ge=0, lt=1)] = 0.0
     augmentation: Augmentation | None = Affine()
     precision: Literal["float32", "bfloat16"] = "float32"
     device: Literal["cpu", "cuda"] = "cpu"

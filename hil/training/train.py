@@ -151,7 +151,7 @@ def _step(
         images.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
     ):
         logits: Tensor = module(images)
-        loss = functional.cross_entropy(logits, labels)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     clip_weights_(module, settings.clip_sigma)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from hil.errors import RequestError
+from hil.training.networks.analognet import AnalogNet, AnalogNetArguments
 from hil.training.networks.mlp import Mlp, MlpArguments
 from hil.training.networks.resnet9 import ResNet9, ResNet9Arguments
 
@@ -42,18 +43,22 @@ class NetworkSpec(BaseModel):
     classes: int
 
 
+Arguments = ResNet9Arguments | AnalogNetArguments | MlpArguments
+
+
 @dataclass(frozen=True)
 class _Architecture:
-    arguments: type[ResNet9Arguments | MlpArguments]
+    arguments: type[Arguments]
     build: Callable[[Any], nn.Module]
 
 
 _ARCHITECTURES = {
     "resnet9": _Architecture(ResNet9Arguments, ResNet9),
+    "analognet": _Architecture(AnalogNetArguments, AnalogNet),
     "mlp": _Architecture(MlpArguments, Mlp),
 }
 
-_NETWORKS: dict[str, tuple[str, ResNet9Arguments | MlpArguments]] = {
+_NETWORKS: dict[str, tuple[str, Arguments]] = {
     # 28 channels are 252 rows: in blocks of 252 rows all layers take 430 of the 512 cols of two
     # 256x256 cores. Widths of the candidate for the two-core network of JSSC 57, 1027 (2022).
     "resnet9-digits": (
@@ -70,6 +75,9 @@ _NETWORKS: dict[str, tuple[str, ResNet9Arguments | MlpArguments]] = {
         "resnet9",
         ResNet9Arguments(image_shape=(3, 32, 32), channels=(56, 112, 224, 224), pools=(2, 2, 2, 4)),
     ),
+    # 300,720 weights, 57.36 % of a 1024x512 array: the keyword spotter of arXiv 2111.06503.
+    "analognet-kws": ("analognet", AnalogNetArguments()),
+    "analognet-digits": ("analognet", AnalogNetArguments(classes=10)),
     "mlp-digits": ("mlp", MlpArguments(image_shape=(1, 8, 8), hidden=(64,))),
     # 784-240-10 as run on two HERMES cores (JSSC 57, 1027 (2022)).
     "mlp-mnist": ("mlp", MlpArguments(image_shape=(1, 28, 28), hidden=(240,))),
