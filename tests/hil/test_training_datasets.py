@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 
 from hil.errors import RequestError
 from hil.training.data import Split, dataset_names, load_dataset
-from hil.training.data.idx import read_idx_gz
+from hil.training.data.idx import read_idx
 
 MNIST_FILES = (
     "train-images-idx3-ubyte.gz",
@@ -160,7 +160,7 @@ def test_damaged_idx_file_is_refused_with_its_path(tmp_path, content, sentence):
     path = tmp_path / "images.gz"
     path.write_bytes(content)
     with pytest.raises(RequestError, match=sentence) as caught:
-        read_idx_gz(path, (28, 28))
+        read_idx(path, (28, 28))
     assert str(path) in str(caught.value)
 
 
@@ -169,7 +169,7 @@ def test_any_bytes_give_an_array_or_a_request_error(tmp_path_factory, junk, pack
     path = tmp_path_factory.mktemp("idx") / "file.gz"
     path.write_bytes(gzipped(junk) if packed else junk)
     with contextlib.suppress(RequestError):
-        assert read_idx_gz(path, ()).ndim == 1
+        assert read_idx(path, ()).ndim == 1
 
 
 @given(data=st.data(), shape=st.tuples(*[st.integers(1, 5)] * 3))
@@ -179,7 +179,7 @@ def test_idx_round_trip(tmp_path_factory, data, shape):
     array = np.frombuffer(values, np.uint8).reshape(shape)
     path = tmp_path_factory.mktemp("idx") / "file.gz"
     path.write_bytes(gzipped(idx_bytes(array)))
-    assert np.array_equal(read_idx_gz(path, shape[1:]), array)
+    assert np.array_equal(read_idx(path, shape[1:]), array)
 
 
 @pytest.mark.data

@@ -1,4 +1,4 @@
-"""CIFAR-10 as quantised DCT coefficients of JPEG files: npz file to 8-bit pixels.
+"""CIFAR-10 images: quantised DCT coefficients of JPEG files to 8-bit pixels, pixels to inputs.
 
 Images: A. Krizhevsky, "Learning multiple layers of features from tiny images" (2009). The file
 keeps what a baseline JPEG of quality 75 keeps (8x8 blocks, chroma halved in both directions), so
@@ -13,12 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["CLASSES", "decode_blocks", "normalise"]
+__all__ = ["SIDE", "decode_blocks", "normalise"]
 
-CLASSES = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-)
 MEAN = (0.4914, 0.4822, 0.4465)
 """Mean of each colour over the training images, full scale 1: what a border of zeros stands for."""
 STD = (0.2470, 0.2435, 0.2616)

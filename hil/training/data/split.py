@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hil.errors import RequestError
 
-__all__ = ["Dataset", "Prepare", "Split", "as_stored"]
+__all__ = ["Dataset", "Limits", "Prepare", "Split", "as_stored"]
 
 Prepare = Callable[[Tensor], Tensor]
 """Samples (n, ...) as stored to network inputs (n, channels, height, width), float32."""
@@ -63,17 +63,45 @@ class Split:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How many samples of each part are wanted, from the first; None: all of them."""
+
+    train: int | None = None
+    test: int | None = None
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            wanted = getattr(self, part)
+            if wanted is not None and wanted < 1:
+                raise RequestError(f"{part}_samples {wanted} is below 1")
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """A named data set with its fixed split into training and test part."""
+    """A named data set with its fixed split into training and test part.
+
+    Attributes:
+        name: Name in the registry.
+        class_names: One a label.
+        train, test: The parts.
+        form: Form of the files it was read from, by its name in the set's card.
+    """
 
     name: str
     class_names: tuple[str, ...]
     train: Split
     test: Split
+    form: str = ""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Shape of one input: channels, height, width."""
         channels, height, width = self.test.batch(slice(0, 1)).shape[1:]
         return channels, height, width
+
+    def take(self, limits: Limits) -> Dataset:
+        """Keep the first samples of each part (all, if there are fewer)."""
+        train = self.train if limits.train is None else self.train.take(limits.train)
+        test = self.test if limits.test is None else self.test.take(limits.test)
+        return replace(self, train=train, test=test)
