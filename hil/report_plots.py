@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hil.experiment_results import METHOD_NAMES, ExperimentResult, Spread, age_text, spreads
+from hil.mapping import CoreSize, PlacedBlock, Placement
+from hil.report_placement import draw_placement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,10 +33,6 @@ _COMPENSATION_STYLES = {
     "batch_norm": ("#d55e00", "v", "batch-norm re-estimation"),
 }
 _METHOD_COLOURS = {"verify": "#e69f00", "gdp": "#0072b2", "open_loop": "#999999"}
-_LAYER_COLOURS = (
-    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9"),
-    *("#d55e00", "#b5a800", "#7f7f7f", "#8c564b", "#17becf"),
-)
 _INK, _GRID = "#222222", "#dddddd"
 _DOTS_PER_INCH = 130
 _PANEL_INCH = (4.2, 3.1)
@@ -123,50 +121,22 @@ def plot_layers(result: ExperimentResult) -> bytes:
 
 def plot_placement(result: ExperimentResult) -> bytes:
     """Draw where the layers lie on the cores, to scale."""
-    from matplotlib.patches import Rectangle
-
-    cores = sorted({place.core for place in result.placement})
-    aspect = result.rows / result.cols
-    height = 3.0 if aspect >= 0.5 else 2.2
-    figure, axes = _figure((len(cores) * (height / aspect + 0.5) + 0.4, height + 0.55), len(cores))
-    names = list(dict.fromkeys(place.layer for place in result.placement))
-    for axis, core in zip(axes, cores, strict=True):
-        for place in (p for p in result.placement if p.core == core):
-            colour = _LAYER_COLOURS[names.index(place.layer) % len(_LAYER_COLOURS)]
-            axis.add_patch(
-                Rectangle(
-                    (place.col, place.row),
-                    place.cols,
-                    place.rows,
-                    facecolor=colour,
-                    edgecolor="white",
-                    linewidth=1.0,
-                )
-            )
-            upright = place.rows > 1.3 * place.cols
-            room = place.rows if upright else place.cols
-            across = place.cols if upright else place.rows
-            size = min(8.0, 215 * height / 3 * room / result.rows / max(4, len(place.layer)))
-            if across > 0.03 * result.rows and size >= 4:
-                axis.text(
-                    place.col + place.cols / 2,
-                    place.row + place.rows / 2,
-                    place.layer,
-                    rotation=90 if upright else 0,
-                    ha="center",
-                    va="center",
-                    fontsize=size,
-                    color="white",
-                )
-        axis.set_xlim(0, result.cols)
-        axis.set_ylim(result.rows, 0)
-        axis.set_aspect("equal")
-        axis.spines[:].set_visible(True)
-        axis.grid(visible=False)
-        axis.set_title(f"core {core}", fontsize=9)
-        axis.set_xlabel("column", fontsize=8)
-    axes[0].set_ylabel("row", fontsize=8)
-    return _png(figure)
+    size = CoreSize(rows=result.rows, cols=result.cols)
+    cores = 1 + max((place.core for place in result.placement), default=0)
+    blocks = tuple(
+        PlacedBlock(
+            layer=place.layer,
+            row=0,
+            col=0,
+            rows=place.rows,
+            cols=place.cols,
+            core=place.core,
+            core_row=place.row,
+            core_col=place.col,
+        )
+        for place in result.placement
+    )
+    return draw_placement([Placement(cores=(size,) * cores, blocks=blocks)])
 
 
 def plot_confusion(result: ExperimentResult) -> bytes:
