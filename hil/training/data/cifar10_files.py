@@ -9,7 +9,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -140,7 +140,7 @@ def _still_wanted(wanted: int | None, records: list[Bytes]) -> int | None:
     return None if wanted is None else wanted - sum(map(len, records))
 
 
-def _read_records(file: BinaryIO | object, size: int, wanted: int | None, where: object) -> Bytes:
+def _read_records(file: IO[bytes], size: int, wanted: int | None, where: object) -> Bytes:
     """Read the first records of a file of `size` bytes: (records, 3073)."""
     count, rest = divmod(size, RECORD)
     if rest or not 1 <= count <= MAX_RECORDS:
@@ -149,7 +149,7 @@ def _read_records(file: BinaryIO | object, size: int, wanted: int | None, where:
             path=str(where),
         )
     take = count if wanted is None else min(wanted, count)
-    content = file.read(take * RECORD)  # type: ignore[attr-defined]
+    content = file.read(take * RECORD)
     if len(content) != take * RECORD:
         raise RequestError(
             f"{where} ends after {len(content)} of {size} bytes; fetch it again", path=str(where)

@@ -28,12 +28,13 @@ def load_mnist(name: str, data_dir: Path | None, limits: Limits) -> Dataset:
     """
     card = dataset_card(name)
     found = find_form(card, data_dir)
+    train_images, train_labels, test_images, test_labels = found.files
     classes = len(card.class_names)
     return Dataset(
         name=name,
         class_names=card.class_names,
-        train=_read_part(*found.files[:2], classes, limits.train),
-        test=_read_part(*found.files[2:], classes, limits.test),
+        train=_read_part(train_images, train_labels, classes, limits.train),
+        test=_read_part(test_images, test_labels, classes, limits.test),
         form=found.form.name,
     )
 

@@ -21,6 +21,7 @@ __all__ = ["ArraySpec", "read_npz"]
 MAX_BYTES = 2**31
 """Most bytes that one array may unpack to."""
 MAX_HEADER_BYTES = 4096
+_DAMAGED = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,9 @@ def read_npz(path: Path, specs: Mapping[str, ArraySpec]) -> dict[str, npt.NDArra
                     path=str(path),
                 )
             return _read_arrays(archive, specs, path)
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except RequestError:
+        raise
+    except (*_DAMAGED, ValueError) as error:  # a damaged directory can be any of these
         raise RequestError(
             f"{path} cannot be read as a .npz file ({error}); get it again", path=str(path)
         ) from error
