@@ -5,6 +5,8 @@ Knows the inner chip by its address only.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from drivers.board import open_board
 from drivers.emulator import DeviceEmulator
 from drivers.transport import MemoryTransport
@@ -27,4 +29,5 @@ def open_loopback(address: Address) -> Chip:
     inner = open_chip(address.text.partition(":")[2])
     emulator = DeviceEmulator(inner)
     transport = MemoryTransport(emulator.receive, release=inner.close)
-    return open_board(transport, address=address.text)
+    board = open_board(transport, address=address.text)
+    return replace(board, _preserve=lambda folder: f"{address.scheme}:{inner.preserve(folder)}")

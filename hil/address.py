@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import quote, unquote
 
 from hil.errors import RequestError
 
-__all__ = ["Address", "address_with", "parse_address"]
+__all__ = ["Address", "address_with", "escaped", "parse_address"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,11 @@ class Address:
             )
         return value
 
+    def path(self, key: str) -> Path | None:
+        """Return option `key` as a path, `escaped` characters decoded; None if it is not there."""
+        raw = self.options.get(key)
+        return None if raw is None else Path(unquote(raw))
+
 
 def parse_address(text: str) -> Address:
     """Split an address; raise RequestError if it is malformed or repeats an option."""
@@ -83,10 +90,15 @@ def parse_address(text: str) -> Address:
     return Address(text=text, scheme=scheme, target=target, options=MappingProxyType(options))
 
 
-def address_with(text: str, **options: int | None) -> str:
+def escaped(value: str) -> str:
+    """Write what would end an option of an address, and the percent sign, as %xx."""
+    return quote(value, safe=" !\"$'()*+,-./:;<=>@[\\]^_`{|}~?#")
+
+
+def address_with(text: str, **options: int | str | None) -> str:
     """Return an address with options set or replaced; an option of None stays as it is."""
     parsed = parse_address(text)
-    chosen = {key: str(value) for key, value in options.items() if value is not None}
+    chosen = {key: escaped(str(value)) for key, value in options.items() if value is not None}
     merged = {**parsed.options, **chosen}
     query = "&".join(f"{key}={value}" for key, value in merged.items())
     return f"{parsed.scheme}:{parsed.target}" + (f"?{query}" if query else "")

@@ -37,6 +37,7 @@ from hil.requests import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from hil.info import BackendKind, ChipInfo, CoreInfo
@@ -262,6 +263,7 @@ class Chip:
     info: ChipInfo
     cores: tuple[Core, ...]
     _release: Callable[[], None] = field(default=lambda: None, repr=False)
+    _preserve: Callable[[Path], str] | None = field(default=None, repr=False)
     _closed: bool = field(default=False, repr=False)
 
     @property
@@ -297,6 +299,20 @@ class Chip:
                 errors.append(error)
         if errors:
             raise errors[0]
+
+    def preserve(self, folder: Path) -> str:
+        """Return an address that opens this chip again as it stands, after it was closed.
+
+        Cells of silicon keep their state by themselves: nothing is written and the address is its
+        own. A simulated chip writes its state into `folder`. Nothing of the chip changes.
+
+        Raises:
+            CoreUnavailableError: The chip is closed.
+            RequestError: The state cannot be written there.
+        """
+        if self._closed:
+            raise CoreUnavailableError(f"chip {self.serial} is closed; open it again")
+        return self.address if self._preserve is None else self._preserve(folder)
 
     def close(self) -> None:
         """Close every core and the link; twice is fine."""

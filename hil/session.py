@@ -184,6 +184,7 @@ class Session:
             info=chip.info,
             cores=tuple(RecordingCore(core, self._journal, self._count) for core in chip.cores),
             _release=chip.close,
+            _preserve=chip.preserve,
         )
 
     @classmethod

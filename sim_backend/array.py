@@ -22,6 +22,7 @@ from hil.core import CoreSettings, Window
 from hil.info import Direction, MvmMode, PulseFamily
 from sim_backend.converters import Codes, Mask, OutputConverter
 from sim_backend.pcm import KELVIN_REFERENCE, PcmArray
+from sim_backend.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from hil.core import CellRead, MvmRequest, Pulse
@@ -45,6 +46,7 @@ relative change below 1e-4 at the largest drift exponent."""
 class _Aged:
     """Conductances at one moment: net after wires, and read-noise variance, relative to g_max."""
 
+    at_s: float
     log_age: float
     net: Float[Tensor, "rows cols"]
     net_before_wire: Float[Tensor, "rows cols"]
@@ -143,6 +145,44 @@ class PhysicalArray:
         if new.temperature_kelvin not in (None, old.temperature_kelvin):
             self._aged = None
 
+    def snapshot(self) -> Snapshot:
+        """Devices, streams, settings, and when conductances were last aged."""
+        settings = self.settings
+        assert settings.gain_trim is not None and settings.offset_trim is not None  # noqa: S101, PT018 - set at once
+        own = Snapshot(
+            values={
+                "output_range": settings.output_range,
+                "temperature_kelvin": settings.temperature_kelvin,
+                "aged_at_s": None if self._aged is None else self._aged.at_s,
+            },
+            tensors={
+                "gain_trim": torch.from_numpy(settings.gain_trim),
+                "offset_trim": torch.from_numpy(settings.offset_trim),
+            },
+        )
+        return own.with_parts(pcm=self._pcm.snapshot(), streams=self._streams.snapshot())
+
+    def restore(self, kept: Snapshot) -> None:
+        """Take over the state of such an array, freshly fabricated from the same seed.
+
+        Raises:
+            RecordError: It is the state of another kind of array.
+        """
+        trims = torch.zeros(self._info.cols, dtype=torch.int16)
+        self._pcm.restore(kept.part("pcm"))
+        self._streams.restore(kept.part("streams"))
+        self.configure(
+            CoreSettings(
+                output_range=kept.integer("output_range"),
+                gain_trim=kept.tensor("gain_trim", trims).numpy(),
+                offset_trim=kept.tensor("offset_trim", trims).numpy(),
+                temperature_kelvin=kept.number("temperature_kelvin"),
+            )
+        )
+        at_s = kept.number_or_none("aged_at_s")
+        self._aged = None if at_s is None else self._age(at_s)
+        self._products.clear()
+
     def program(self, pulse: Pulse, at_s: npt.NDArray[np.float64]) -> None:
         """Apply pulses; `at_s` is when each entry's last pulse ends."""
         limits = self._info.limits(pulse.family)
@@ -227,22 +267,25 @@ class PhysicalArray:
     def _conductances(self, now_s: float) -> _Aged:
         """Return aged conductances, made anew only when they have moved."""
         log_age = self._pcm.log_age(now_s)
-        if self._aged is not None and abs(log_age - self._aged.log_age) <= AGE_REFRESH_LN:
-            return self._aged
+        if self._aged is None or abs(log_age - self._aged.log_age) > AGE_REFRESH_LN:
+            self._aged = self._age(now_s)
+            self._products.clear()
+        return self._aged
+
+    def _age(self, now_s: float) -> _Aged:
         half = self._info.devices_per_polarity
         g = self._pcm.conductance(now_s, self._kelvin)
         net = g[:half].sum(0) - g[half:].sum(0)
         variance = (self._pcm.read_sigma(g, now_s) ** 2).sum(0)
         share = self._wire.transfer(g.sum(0) * self._unit_siemens)
-        self._aged = _Aged(
-            log_age=log_age,
+        return _Aged(
+            at_s=now_s,
+            log_age=self._pcm.log_age(now_s),
             net=net * share,
             net_before_wire=net,
             variance=variance * share**2,
             variance_before_wire=variance,
         )
-        self._products.clear()
-        return self._aged
 
     def _product(self, request: MvmRequest, now_s: float) -> _Product:
         aged = self._conductances(now_s)

@@ -14,7 +14,7 @@ from typing import Protocol, final, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from scipy.special import ndtri
 from torch import Tensor
 from typing_extensions import override
@@ -34,6 +34,14 @@ class NormalSource(Protocol):
 
     def draw(self, rows: int, cols: int) -> Float32[Tensor, "{rows} {cols}"]:
         """Draw the next deviates of the stream."""
+        ...
+
+    def state(self) -> Int64[Tensor, " words"]:
+        """Where the stream stands, as far as no other generator knows it."""
+        ...
+
+    def restore(self, state: Int64[Tensor, " words"]) -> None:
+        """Go on from where a stream stood."""
         ...
 
 
@@ -59,6 +67,25 @@ class HostNormal(NormalSource):
             deviates.numpy()[where] = np.copysign(ndtri(OUTSIDE / 2 * (1.0 - abs(side))), side)
         return deviates.view(rows, cols)
 
+    @override
+    def state(self) -> Int64[Tensor, " words"]:
+        """The generator's four words, then the half word that it keeps back."""
+        now = self._bits.state
+        kept = np.array([now["has_uint32"], now["uinteger"]], np.uint64)
+        words = np.concatenate([now["state"]["state"], kept])
+        return torch.from_numpy(words.view(np.int64).copy())
+
+    @override
+    def restore(self, state: Int64[Tensor, " words"]) -> None:
+        """Go on from where a stream stood."""
+        words = state.numpy().view(np.uint64)
+        self._bits.state = {
+            "bit_generator": "SFC64",
+            "state": {"state": words[:4].copy()},
+            "has_uint32": int(words[4]),
+            "uinteger": int(words[5]),
+        }
+
 
 @final
 class DeviceNormal(NormalSource):
@@ -71,6 +98,15 @@ class DeviceNormal(NormalSource):
     def draw(self, rows: int, cols: int) -> Float32[Tensor, "{rows} {cols}"]:
         """Draw the next deviates."""
         return torch.randn((rows, cols), generator=self._generator, device=self._generator.device)
+
+    @override
+    def state(self) -> Int64[Tensor, " words"]:
+        """Nothing: the generator it was handed knows."""
+        return torch.zeros(0, dtype=torch.int64)
+
+    @override
+    def restore(self, state: Int64[Tensor, " words"]) -> None:
+        """Do nothing: the generator is restored by its owner."""
 
 
 @cache

@@ -14,6 +14,7 @@ import torch
 
 from hil.core import CoreSettings, Window
 from hil.info import Direction, MvmMode, PulseFamily
+from sim_backend.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from hil.core import CellRead, MvmRequest, Pulse
@@ -46,6 +47,14 @@ class IdealArray:
 
     def configure(self, new: CoreSettings) -> None:
         """Accept what the checks have passed: there is one range and nothing to trim."""
+
+    def snapshot(self) -> Snapshot:
+        """The integers."""
+        return Snapshot(tensors={"codes": torch.from_numpy(self._codes.copy())})
+
+    def restore(self, kept: Snapshot) -> None:
+        """Take over integers; RecordError if they are of another kind of array."""
+        self._codes = kept.tensor("codes", torch.from_numpy(self._codes)).numpy().copy()
 
     def program(self, pulse: Pulse, at_s: npt.NDArray[np.float64]) -> None:
         """Overwrite (RESET), fill (full SET) or increment (short SET) integer states."""

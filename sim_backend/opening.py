@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from hil.core import Chip, Core
+from hil.address import address_with
+from hil.core import Chip
 from hil.errors import RequestError
 from hil.info import BackendKind, ChipInfo
 from sim_backend.array import PhysicalArray
@@ -18,6 +20,7 @@ from sim_backend.ideal import IdealArray
 from sim_backend.params import PRESETS, Preset
 from sim_backend.pcm import Effects, PcmArray
 from sim_backend.sim_core import SimCore
+from sim_backend.state import Making, load_state, save_state
 from sim_backend.streams import Streams
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ OPTIONS = (
     "rows",
     "seed",
     "serial",
+    "state",
 )
 
 
@@ -52,6 +56,7 @@ class SimSetup:
         devices_per_polarity: PCM devices per cell and polarity.
         compute: Where tensors live.
         effects: Which effects it has.
+        state: File with the state to go on from; None is a chip as delivered.
     """
 
     preset: Preset
@@ -62,24 +67,53 @@ class SimSetup:
     devices_per_polarity: int = 1
     compute: torch.device = field(default_factory=lambda: torch.device("cpu"))
     effects: Effects = field(default_factory=Effects)
+    state: Path | None = None
+
+    @property
+    def made(self) -> Making:
+        """What tells this chip from all others."""
+        return Making(
+            preset=self.preset.name,
+            serial=self.serial,
+            seed=self.seed,
+            cores=self.cores,
+            rows=self.preset.rows,
+            cols=self.preset.cols,
+            devices_per_polarity=self.devices_per_polarity,
+            compute=self.compute.type,
+            effects_off=tuple(f.name for f in fields(Effects) if not getattr(self.effects, f.name)),
+            parameters=Making.digest(self.preset),
+        )
 
 
 def open_sim(address: Address) -> Chip:
     """Open "sim:PRESET?key=value&...".
 
     Options: cores, rows, cols, devices (per polarity), seed, adc_bits (2...12), compute (cpu|cuda),
-    serial, noise=off (no read and no converter noise), off=EFFECT+EFFECT (any of the effects).
+    serial, noise=off (no read and no converter noise), off=EFFECT+EFFECT (any of the effects),
+    state=FILE (go on as `Chip.preserve` left it; the file is only read).
 
     Raises:
-        RequestError: Unknown preset, option or value.
+        RequestError: Unknown preset, option or value; the state of another chip.
+        RecordError: The state file is missing or damaged.
     """
     return build_chip(_setup(address))
 
 
 def build_chip(setup: SimSetup) -> Chip:
-    """Make the chip that a setup describes; its cores share one clock."""
+    """Make the chip that a setup describes; its cores share one clock.
+
+    Raises:
+        RequestError: The state is that of another chip.
+        RecordError: The state file is missing or damaged.
+    """
     clock = Clock()
     cores = tuple(_core(setup, index, clock) for index in range(setup.cores))
+    if setup.state is not None:
+        now_s, kept = load_state(setup.state, setup.made)
+        clock.advance(now_s)
+        for core, snapshot in zip(cores, kept, strict=True):
+            core.restore(snapshot)
     info = ChipInfo(
         serial=setup.serial,
         backend=BackendKind.SIM,
@@ -87,10 +121,15 @@ def build_chip(setup: SimSetup) -> Chip:
         address=setup.address,
         cores=tuple(core.info for core in cores),
     )
-    return Chip(info=info, cores=cores)
+
+    def preserve(folder: Path) -> str:
+        path = save_state(folder, setup.made, clock.now_s, [core.snapshot() for core in cores])
+        return address_with(setup.address, state=str(path))
+
+    return Chip(info=info, cores=cores, _preserve=preserve)
 
 
-def _core(setup: SimSetup, index: int, clock: Clock) -> Core:
+def _core(setup: SimSetup, index: int, clock: Clock) -> SimCore:
     preset, effects = setup.preset, setup.effects
     shape = (2 * setup.devices_per_polarity, preset.rows, preset.cols)
     if preset.device is None or preset.converters is None:
@@ -141,6 +180,7 @@ def _setup(address: Address) -> SimSetup:
         devices_per_polarity=int(address.choice("devices", allowed[0], allowed)),
         compute=_compute(address),
         effects=_effects(address),
+        state=address.path("state"),
     )
 
 

@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sim_backend.snapshot import Snapshot
+
 if TYPE_CHECKING:
     from sim_backend.params import DeviceParams
     from sim_backend.streams import Streams
@@ -130,6 +132,38 @@ class PcmArray:
         self._youngest_s = -AGE_AT_DELIVERY_S
         knots = torch.tensor(params.relaxation, device=device)
         self._relax_r, self._relax_sigma = knots[:, 0].contiguous(), knots[:, 1].contiguous()
+
+    def snapshot(self) -> Snapshot:
+        """State of every device that was ever pulsed, (n,) each; the others are as fabricated."""
+        touched = self.pulses > 0
+        parts = {name: part[touched] for name, part in self._changing().items()}
+        return Snapshot(
+            values={"youngest_s": self._youngest_s}, tensors={"touched": touched, **parts}
+        )
+
+    def restore(self, kept: Snapshot) -> None:
+        """Take over the state of such an array, freshly fabricated from the same seed.
+
+        Raises:
+            RecordError: It is the state of another kind of array.
+        """
+        touched = kept.tensor("touched", self.stuck)
+        parts = {name: kept.tensor(name, part[touched]) for name, part in self._changing().items()}
+        for name, part in self._changing().items():
+            part[touched] = parts[name]
+        self._youngest_s = kept.number("youngest_s")
+
+    def _changing(self) -> dict[str, Tensor]:
+        """What pulses change, all (devices, rows, cols)."""
+        return {
+            "g": self._g,
+            "delta": self._delta,
+            "set_p": self._set_p,
+            "pulsed_at_s": self._pulsed_at_s,
+            "nu": self._nu,
+            "q": self._q,
+            "pulses": self.pulses,
+        }
 
     def log_age(self, now_s: float) -> float:
         """Return ln(age + t_read) of the device pulsed last: it grows fastest of all ages."""

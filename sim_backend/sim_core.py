@@ -20,6 +20,7 @@ from hil.core import (
     Pulse,
     ReadResult,
 )
+from sim_backend.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from hil.info import CoreInfo
@@ -56,6 +57,14 @@ class Array(Protocol):
         """Return output codes and saturation, (batch, outputs) each."""
         ...
 
+    def snapshot(self) -> Snapshot:
+        """Return all that verbs have changed since fabrication."""
+        ...
+
+    def restore(self, kept: Snapshot) -> None:
+        """Take over a snapshot of such an array; RecordError if it is of another kind."""
+        ...
+
 
 class SimCore(Core):
     """One simulated core. Its array holds the physics; its chip's clock holds the time."""
@@ -67,6 +76,26 @@ class SimCore(Core):
         self._pulses = self._reads = self._mvms = self._generation = 0
         self._last_pulse_s: float | None = None
         self._safe = False
+
+    def snapshot(self) -> Snapshot:
+        """Return all that verbs have changed since fabrication, but for the chip's clock."""
+        counters = {
+            "pulses": self._pulses,
+            "reads": self._reads,
+            "mvms": self._mvms,
+            "generation": self._generation,
+            "last_pulse_at_s": self._last_pulse_s,
+            "safe": int(self._safe),
+        }
+        return Snapshot(values=counters).with_parts(array=self.array.snapshot())
+
+    def restore(self, kept: Snapshot) -> None:
+        """Take over a snapshot of such a core; RecordError if it is of another kind."""
+        self.array.restore(kept.part("array"))
+        self._pulses, self._reads = kept.integer("pulses"), kept.integer("reads")
+        self._mvms, self._generation = kept.integer("mvms"), kept.integer("generation")
+        self._last_pulse_s = kept.number_or_none("last_pulse_at_s")
+        self._safe = bool(kept.integer("safe"))
 
     @override
     def _do_program(self, pulse: Pulse) -> ProgramResult:

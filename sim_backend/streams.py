@@ -6,7 +6,9 @@ import hashlib
 
 import torch
 
+from hil.errors import RecordError
 from sim_backend.deviates import DeviceNormal, HostNormal, NormalSource
+from sim_backend.snapshot import Snapshot
 
 __all__ = ["Streams"]
 
@@ -46,6 +48,32 @@ class Streams:
                 HostNormal(self._seed_of(name)) if on_host else DeviceNormal(self[name])
             )
         return self._normal[name]
+
+    def snapshot(self) -> Snapshot:
+        """Where every running stream stands; one that was never drawn from is not in it."""
+        made = {f"generator.{name}": stream.get_state() for name, stream in self._made.items()}
+        normal = {f"normal.{name}": source.state() for name, source in self._normal.items()}
+        return Snapshot(tensors={**made, **normal})
+
+    def restore(self, kept: Snapshot) -> None:
+        """Let every stream go on from where it stood.
+
+        Raises:
+            RecordError: A state is none of such a generator.
+        """
+        for key, state in kept.tensors.items():
+            kind, _, name = key.partition(".")
+            try:
+                if kind == "generator":
+                    self[name].set_state(state)
+                else:
+                    self.normal(name).restore(state)
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                raise RecordError(
+                    f"{key!r} of a chip state is no state of this generator ({error}); preserve "
+                    "the chip again",
+                    name=key,
+                ) from error
 
     def _seed_of(self, name: str) -> int:
         text = f"{self._seed}/{self._core}/{name}".encode()

@@ -10,7 +10,7 @@ from torch import nn
 
 from hil.errors import RecordError, RequestError
 from hil.training.networks.registry import NetworkSpec, build_network
-from hil.training.tensor_file import check_tensors, read_tensors, write_tensors
+from hil.tensor_file import check_tensors, read_tensors, write_tensors
 
 __all__ = [
     "CheckpointMetadata",

@@ -11,7 +11,7 @@ from torch import nn
 
 from hil.errors import RecordError, RequestError
 from hil.training.settings import EpochReport, TrainingSettings
-from hil.training.tensor_file import check_tensors, read_tensors, write_tensors
+from hil.tensor_file import check_tensors, read_tensors, write_tensors
 
 __all__ = ["load_state", "save_state"]
 

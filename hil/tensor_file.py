@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from hil.errors import RecordError, RequestError
 
-__all__ = ["check_tensors", "read_tensors", "write_tensors"]
+__all__ = ["check_tensors", "read_sealed", "read_tensors", "write_sealed", "write_tensors"]
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, key: str, document: str) -> None:
@@ -60,6 +66,70 @@ def read_tensors(path: Path, *, key: str, what: str) -> tuple[dict[str, Tensor],
             path=str(path),
         )
     return tensors, document
+
+
+def write_sealed(
+    path: Path, tensors: Mapping[str, Tensor], *, key: str, document: BaseModel
+) -> None:
+    """Write `tensors` and a document under one digest, so that any change is noticed on reading."""
+    body = document.model_dump_json()
+    sealed = {"sha256": _seal(body, tensors), "document": body}
+    write_tensors(path, tensors, key=key, document=json.dumps(sealed))
+
+
+def read_sealed(
+    path: Path, model: type[ModelT], *, key: str, what: str, next_step: str, most_bytes: int
+) -> tuple[dict[str, Tensor], ModelT]:
+    """Read what `write_sealed` has written.
+
+    Args:
+        path: The file.
+        model: What its document is.
+        key: Header key of the document.
+        what: What the file should be, for the messages ("a chip state").
+        next_step: What to do where the file cannot be used, for the messages.
+        most_bytes: A larger file is not read.
+
+    Raises:
+        RecordError: Missing, too large, truncated, altered, or of another kind or version.
+    """
+    size = path.stat().st_size if path.is_file() else 0
+    if size > most_bytes:
+        raise RecordError(
+            f"{path} has {size} bytes, {what} for this has at most {most_bytes}; {next_step}",
+            path=str(path),
+            value=size,
+            wanted=most_bytes,
+        )
+    tensors, text = read_tensors(path, key=key, what=what)
+    try:
+        sealed = json.loads(text)
+        digest, body = sealed["sha256"], sealed["document"]
+        intact = digest == _seal(body, tensors)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        intact, body = False, ""
+    if not intact:
+        raise RecordError(
+            f"{path} was altered after it was written (sha256 differs); {next_step}", path=str(path)
+        )
+    try:
+        return tensors, model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "document"
+        raise RecordError(
+            f"{path}: {place} of {what} is refused: {first['msg']}; {next_step}", path=str(path)
+        ) from error
+
+
+def _seal(body: str, tensors: Mapping[str, Tensor]) -> str:
+    """Digest of a document and of every tensor: name, type, shape, bytes."""
+    digest = hashlib.sha256(body.encode())
+    for name in sorted(tensors):
+        plain = tensors[name].detach().cpu().contiguous()
+        digest.update(f"\n{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def check_tensors(
