@@ -71,7 +71,7 @@ def decode(content: bytes, name: str) -> tuple[Waveform, int]:
                 )
             if not 1 <= frames <= MAX_SECONDS * rate:
                 raise RequestError(
-                    f"{name} lasts {frames / rate:g} s; above 0 and up to {MAX_SECONDS} s is needed",
+                    f"{name} lasts {frames / rate:g} s, not above 0 and up to {MAX_SECONDS} s",
                     path=name,
                 )
             waveform = file.read(dtype="float64", always_2d=True).mean(axis=1)

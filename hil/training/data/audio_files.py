@@ -5,10 +5,9 @@ from __future__ import annotations
 import tarfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
-
 from typing_extensions import override
 
 from hil.errors import RequestError
@@ -17,8 +16,6 @@ __all__ = ["ArchivedFiles", "FileSource", "FolderFiles", "open_files"]
 
 MAX_MEMBER_BYTES = 64 * 2**20
 """Largest file that is taken out of an archive: minutes of background noise fit well."""
-
-Answer = TypeVar("Answer")
 
 
 class FileSource(ABC):
@@ -63,17 +60,17 @@ class FolderFiles(FileSource):
 
     @override
     def names(self) -> list[str]:
-        def look() -> list[str]:
+        with _refusing(self.name):
             found = [*self._folder.glob("*"), *self._folder.glob("*/*")]
             return sorted(p.relative_to(self._folder).as_posix() for p in found if p.is_file())
-
-        return _or_refuse(look, self.name)
 
     @override
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         for name in names:
             path = self._folder / name
-            yield name, _or_refuse(path.read_bytes, str(path))
+            with _refusing(str(path)):
+                content = path.read_bytes()
+            yield name, content
 
 
 class ArchivedFiles(FileSource):
@@ -82,7 +79,8 @@ class ArchivedFiles(FileSource):
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
-        self._members = _or_refuse(self._list, self.name)
+        with _refusing(self.name):
+            self._members = self._list()
 
     @override
     def names(self) -> list[str]:
@@ -95,12 +93,8 @@ class ArchivedFiles(FileSource):
         if missing:
             raise RequestError(f"{self.name} does not hold {missing[0]}; get it again")
         stored = {self._members[name]: name for name in wanted}
-        archive = _or_refuse(lambda: tarfile.open(self._path, "r:gz"), self.name)
-        with archive:
-            while stored:
-                member = _or_refuse(archive.next, self.name)
-                if member is None:
-                    raise RequestError(f"{self.name} ended early; get it again", path=self.name)
+        with _refusing(self.name), tarfile.open(self._path, "r:gz") as archive:
+            for member in archive:
                 if member.name in stored and member.isfile():
                     yield stored.pop(member.name), self._content(archive, member)
 
@@ -110,12 +104,8 @@ class ArchivedFiles(FileSource):
                 f"{member.name} of {self.name} has {member.size} bytes, over {MAX_MEMBER_BYTES}",
                 path=self.name,
             )
-
-        def take() -> bytes:
-            file = archive.extractfile(member)
-            return b"" if file is None else file.read()
-
-        return _or_refuse(take, self.name)
+        file = archive.extractfile(member)
+        return b"" if file is None else file.read()
 
     def _list(self) -> dict[str, str]:
         with tarfile.open(self._path, "r:gz") as archive:
@@ -131,9 +121,10 @@ def open_files(path: Path) -> FileSource:
     return FolderFiles(path) if path.is_dir() else ArchivedFiles(path)
 
 
-def _or_refuse(act: Callable[[], Answer], name: str) -> Answer:
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
     try:
-        return act()
+        yield
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise RequestError(
             f"{name} cannot be read ({error}); get it again, or give another folder", path=name

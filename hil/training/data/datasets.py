@@ -14,7 +14,10 @@ from hil.training.data.cifar10 import normalise
 from hil.training.data.cifar10_files import load_cifar10
 from hil.training.data.digits import load_digits
 from hil.training.data.mnist import load_mnist, unit_range
+from hil.training.data.speech_commands import load_speech_commands
 from hil.training.data.split import Dataset, Limits, Prepare, as_stored
+from hil.training.data.spoken_digits import load_spoken_digits
+from hil.training.speech import speech_inputs
 
 __all__ = ["dataset_names", "load_dataset", "preparation"]
 
@@ -33,6 +36,8 @@ _LOADERS: dict[str, Loader] = {
     "digits": load_digits,
     "fashion-mnist": load_mnist,
     "mnist": load_mnist,
+    "speech-commands": load_speech_commands,
+    "spoken-digits": load_spoken_digits,
 }
 
 _PREPARATIONS: dict[str, Prepare] = {
@@ -41,6 +46,8 @@ _PREPARATIONS: dict[str, Prepare] = {
     "digits": as_stored,
     "fashion-mnist": unit_range,
     "mnist": unit_range,
+    "speech-commands": speech_inputs,
+    "spoken-digits": speech_inputs,
 }
 
 

@@ -58,8 +58,8 @@ def load_speech_commands(name: str, data_dir: Path | None, limits: Limits) -> Da
             )
         )
     else:
-        archive = found.files[0]
-        source = open_files(archive if found.form.name == "archive" else found.folder)
+        first = found.files[0]
+        source = open_files(first if found.form.name == "archive" else first.parent)
         train, test = (
             _published(source, part, classes, limit)
             for part, limit in (("train", limits.train), ("test", limits.test))

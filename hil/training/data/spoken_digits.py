@@ -7,7 +7,6 @@ The official test part is recordings 0...4 of each digit and speaker.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from hil.errors import RequestError
-from hil.training.data.audio import Waveform, decode, one_second, read_joined
+from hil.training.data.audio import decode, one_second, read_joined
 from hil.training.data.audio_files import open_files
 from hil.training.data.card import dataset_card
 from hil.training.data.find import find_form
@@ -32,10 +31,12 @@ INDEX = {
     "offset": ArraySpec(dtype="int32", shape=("recordings",)),
     "length": ArraySpec(dtype="int32", shape=("recordings",)),
     "label": ArraySpec(dtype="uint8", shape=("recordings",)),
+    "speaker": ArraySpec(dtype="<U8", shape=("recordings",)),
     "recording": ArraySpec(dtype="uint8", shape=("recordings",)),
     "is_test": ArraySpec(dtype="bool", shape=("recordings",)),
 }
 
+Clips = npt.NDArray[np.int16]
 Labels = npt.NDArray[np.int64]
 
 
@@ -83,8 +84,42 @@ def _joined(index: Path, file: Path, limit: int | None, *, is_test: bool) -> Spl
             path=str(index),
         )
     joined = read_joined(file, rate_hz=RATE_HZ, samples=int(ends[-1]))
-    order = np.lexsort((table["label"], np.arange(len(ends)), table["recording"]))
-    order = _by_speaker(order, table["recording"], table["label"])
+    order = np.lexsort((table["label"], table["speaker"], table["recording"]))
     chosen = order[table["is_test"][order] == is_test][:limit]
-    clips = (joined[offset[i] : ends[i]] / FULL_SCALE for i in chosen)
-    return _split(clips, table["label"][chosen].astype(np.int64))
+    clips = [one_second(joined[offset[i] : ends[i]] / FULL_SCALE, RATE_HZ) for i in chosen]
+    return _split(np.stack(clips), table["label"][chosen].astype(np.int64))
+
+
+def _published(path: Path, limit: int | None, *, is_test: bool) -> Split:
+    source = open_files(path)
+    found = []
+    for name in source.names():
+        parts = FILE_NAME.fullmatch(name)
+        if parts is not None and (int(parts[3]) < TEST_RECORDINGS) == is_test:
+            found.append((int(parts[3]), parts[2], int(parts[1]), name))
+    chosen = sorted(found)[:limit]
+    if {digit for _, _, digit, _ in found} != set(range(10)):
+        part = "test" if is_test else "training"
+        raise RequestError(
+            f"{source.name} has not every digit 0...9 in its {part} part (files "
+            f"DIGIT_SPEAKER_NUMBER.wav, numbers 0...{TEST_RECORDINGS - 1} are for test); get the "
+            "set again",
+            path=source.name,
+        )
+    row = {name: at for at, (_, _, _, name) in enumerate(chosen)}
+    clips = np.empty((len(row), SAMPLES), np.int16)
+    for name, content in source.read(row):
+        waveform, rate = decode(content, f"{name} of {source.name}")
+        if rate != RATE_HZ:
+            raise RequestError(
+                f"{name} of {source.name} has {rate} samples a second, not {RATE_HZ}; get it again",
+                path=source.name,
+            )
+        clips[row[name]] = one_second(waveform, rate)
+    return _split(clips, np.array([digit for _, _, digit, _ in chosen]))
+
+
+def _split(clips: Clips, labels: Labels) -> Split:
+    return Split(
+        samples=torch.from_numpy(clips), labels=torch.from_numpy(labels), prepare=speech_inputs
+    )
