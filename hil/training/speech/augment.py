@@ -6,11 +6,11 @@ al., arXiv 1904.08779). Every number is drawn from the generator that is handed 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 from jaxtyping import Float, Int16
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from hil.training.speech.mfcc import FULL_SCALE, SAMPLE_RATE_HZ
@@ -51,6 +51,12 @@ class SpeechChange(BaseModel):
     time_mask_frames: Count = 8
     mel_masks: Count = 1
     mel_mask_coefficients: Count = 2
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.noise_db[0] > self.noise_db[1]:
+            raise ValueError(f"noise_db {self.noise_db} must not fall")
+        return self
 
 
 def change_recordings(

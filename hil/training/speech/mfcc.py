@@ -101,9 +101,12 @@ def mfcc(
             f"waveforms have shape {tuple(waveforms.shape)}; (n, samples >= "
             f"{settings.window_samples}) is needed"
         )
+    if len(waveforms) == 0:  # the Fourier transform refuses an empty batch
+        frames = settings.frames(waveforms.shape[1])
+        return waveforms.new_zeros(0, frames, settings.coefficients, dtype=torch.float64)
     tables = _tables(settings, waveforms.device)
-    frames = waveforms.double().unfold(1, settings.window_samples, settings.stride_samples)
-    spectrum = torch.fft.rfft(frames * tables.window, n=settings.fft_samples)
+    cut = waveforms.double().unfold(1, settings.window_samples, settings.stride_samples)
+    spectrum = torch.fft.rfft(cut * tables.window, n=settings.fft_samples)
     spectrum = spectrum[..., : len(tables.filters)]
     power = spectrum.real.square() + spectrum.imag.square()
     return torch.log(power @ tables.filters + settings.log_floor) @ tables.cosines
