@@ -261,7 +261,6 @@ def _layer(
         starts[0, b.col : b.col + b.cols] += 1  # blocks that an output is summed from
         starts[1, b.row : b.row + b.rows] += 1  # blocks that an input drives
     vectors = work.vectors[layer.name]
-    driven = {(k, b.core, b.core_row, b.row, b.rows) for k, b in _numbered(placed, layer.name)}
     neighbours = {
         other.layer
         for placement in placed
@@ -286,15 +285,11 @@ def _layer(
         calls=work.calls[layer.name],
         vectors=vectors,
         mvms=vectors * len(blocks),
-        cycles=vectors * len(driven),
+        cycles=vectors * sum(placement.cycles(layer.name) for placement in placed),
         chip_s=vectors * len(blocks) * mvm_s,
         partial_sums=vectors * int(np.maximum(starts[0] - 1, 0).sum()),
         input_range=layer.input_range if ranges_calibrated else None,
     )
-
-
-def _numbered(placed: Sequence[Placement], layer: str) -> list[tuple[int, PlacedBlock]]:
-    return [(k, block) for k, placement in enumerate(placed) for block in placement.of(layer)]
 
 
 def _core(

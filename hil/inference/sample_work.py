@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.nn import functional
 from typing_extensions import override
 
 from hil.inference.observing import Interpreter
@@ -99,6 +101,9 @@ class _Counter(Interpreter):
 
 
 def _plain(name: str) -> str:
-    """Give a module, a function and an operator of the same kind the same name."""
-    bare = name.strip("_").lower()
-    return {"maxpool2d": "max_pool2d", "maxpool1d": "max_pool1d", "iadd": "add"}.get(bare, bare)
+    """Give a module, a function and an operator that do the same the same name, as torch has it."""
+    bare = name.strip("_")
+    if hasattr(functional, bare.lower()):
+        return bare.lower()
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", bare).lower()
+    return words.removeprefix("i") if words in ("iadd", "imul", "isub") else words

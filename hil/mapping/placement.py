@@ -110,6 +110,13 @@ class Placement(BaseModel):
         """Return the blocks of one layer."""
         return tuple(block for block in self.blocks if block.layer == layer)
 
+    def cycles(self, layer: str) -> int:
+        """Count the array cycles of one input vector if one cycle reads all that it can.
+
+        Blocks that lie on the same rows of a core and take the same inputs need one together.
+        """
+        return len({(b.core, b.core_row, b.row, b.rows) for b in self.of(layer)})
+
 
 def place_blocks(blocks: Sequence[Block], cores: Sequence[CoreSize]) -> Placement:
     """Place blocks on cores without overlap; the same blocks always get the same places.
