@@ -13,6 +13,7 @@ import typer
 from hil.cli_bench import bench
 from hil.cli_chip import calibrate, info, program
 from hil.cli_compare import compare_programming
+from hil.cli_data import data
 from hil.cli_output import say
 from hil.cli_run import demo, report, run
 from hil.cli_study import train
@@ -93,6 +94,7 @@ app.command(rich_help_panel=_CHIP)(calibrate)
 app.command(rich_help_panel=_STUDIES)(train)
 app.command("compare-programming", rich_help_panel=_STUDIES)(compare_programming)
 app.add_typer(bench, name="bench", rich_help_panel=_STUDIES)
+app.add_typer(data, name="data", rich_help_panel=_STUDIES)
 
 
 def _version(wanted: bool) -> None:

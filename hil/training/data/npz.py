@@ -44,14 +44,6 @@ def read_npz(path: Path, specs: Mapping[str, ArraySpec]) -> dict[str, npt.NDArra
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            present = set(archive.namelist())
-            missing = [name for name in specs if f"{name}.npy" not in present]
-            if missing:
-                raise RequestError(
-                    f"{path} lacks {', '.join(missing)}; it holds "
-                    f"{', '.join(sorted(n.removesuffix('.npy') for n in present)) or 'nothing'}",
-                    path=str(path),
-                )
             return _read_arrays(archive, specs, path)
     except RequestError:
         raise
@@ -64,6 +56,11 @@ def read_npz(path: Path, specs: Mapping[str, ArraySpec]) -> dict[str, npt.NDArra
 def _read_arrays(
     archive: zipfile.ZipFile, specs: Mapping[str, ArraySpec], path: Path
 ) -> dict[str, npt.NDArray[Any]]:
+    present = {name.removesuffix(".npy") for name in archive.namelist()}
+    missing = [name for name in specs if name not in present]
+    if missing:
+        held = ", ".join(sorted(present)) or "nothing"
+        raise RequestError(f"{path} lacks {', '.join(missing)}; it holds {held}", path=str(path))
     arrays: dict[str, npt.NDArray[Any]] = {}
     lengths: dict[str, int] = {}
     for name, spec in specs.items():
