@@ -87,7 +87,8 @@ def measure_mvm(
     for start in range(0, batch, info.max_batch):
         stop = min(start + info.max_batch, batch)
         result = core.mvm(MvmRequest(input_codes=input_codes[start:stop], window=window, mode=mode))
-        np.multiply(result.output_codes, step, out=out[start:stop])
+        out[start:stop] = result.output_codes  # converted, then scaled: faster than at once
         saturated[start:stop] = result.saturated
         at_s = result.at_s
+    out *= step
     return BlockMvm(siemens=out, saturated=saturated, at_s=at_s)

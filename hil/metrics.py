@@ -46,7 +46,9 @@ class AffineFit:
 
     def apply(self, measured: npt.ArrayLike) -> Array:
         """Correct (batch, cols) outputs; the unit of offset and of the result is the target's."""
-        return np.asarray(measured, np.float64) * self.scale + self.offset
+        corrected: Array = np.asarray(measured, np.float64) * self.scale
+        corrected += self.offset
+        return corrected
 
 
 def fit_affine(measured: npt.ArrayLike, exact: npt.ArrayLike) -> AffineFit:

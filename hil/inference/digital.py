@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 __all__ = ["NormCorrection", "NormTarget", "accumulate", "quantise", "scale_outputs"]
@@ -54,19 +54,22 @@ class NormCorrection:
 
 def quantise(x: Tensor, input_range: float, levels: int) -> Int[Tensor, "*shape"]:
     """Return input codes round(clip(levels * x / range)), int16, the shape of x."""
-    codes = torch.round(x.to(torch.float64) * (levels / input_range))
-    return codes.clamp_(-levels, levels).to(torch.int16)
+    codes = x.to(torch.float64) * (levels / input_range)
+    return codes.round_().clamp_(-levels, levels).to(torch.int16)
 
 
 def accumulate(units: Array) -> Array:
     """Round sums of products, in units of weight code times input code, to the accumulator."""
-    return np.rint(units * ACCUMULATOR_STEPS) / ACCUMULATOR_STEPS
+    rounded = units * ACCUMULATOR_STEPS
+    np.rint(rounded, out=rounded)
+    rounded /= ACCUMULATOR_STEPS
+    return rounded
 
 
 def scale_outputs(
     units: Array, weight_per_unit: Array, input_per_code: float, bias: Array
-) -> Float[Tensor, "n cols"]:
-    """Return outputs (n, cols) float64: units * weight * input + bias, per col."""
+) -> Array:
+    """Return outputs (n, cols): units * weight * input + bias, per col."""
     scaled = units * (weight_per_unit * input_per_code)
     scaled += bias
-    return torch.from_numpy(scaled)
+    return scaled

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -19,37 +18,16 @@ from hil.errors import RequestError
 from hil.inference.layer_serial import Multiplier, Products, Stage
 from hil.inference.plan import AnalogLayer, NetworkPlan
 from hil.inference.tiles import place_in_turn, place_resident
+from hil.inference.writing import WriteSettings, Written, prepare_layer, write_layers
 from hil.mapping import PlacedBlock, Placement
-from hil.matrix import DriftMode, MatrixTask, ProgrammedMatrix, program_matrices, settle
+from hil.matrix import DriftMode, MatrixTask, ProgrammedMatrix
 from hil.matrix.program import core_sizes, require_alike
 from hil.matrix.seeds import mixed_seed
-from hil.programming import ProgrammingAlgorithm, ProgrammingResult
-from hil.programming.base import Action
+from hil.programming import ProgrammingResult
 
-__all__ = ["LayerWriting", "OnChip", "ReprogrammedLayers", "ResidentLayers", "WriteSettings"]
+__all__ = ["LayerWriting", "OnChip", "ReprogrammedLayers", "ResidentLayers", "Standing"]
 
 Codes = npt.NDArray[np.integer[Any]]
-OnStep = Callable[[Action], None]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class WriteSettings:
-    """How layers are written.
-
-    Attributes:
-        method: Programming algorithm.
-        seed: Seeds its random inputs.
-        calibrate: Trim converters, and fit the per-col affine correction on the layer's
-            representative inputs.
-        settle_s: Age at which layers are calibrated, s; None is the chip's reference age.
-        on_step: Called after each programming round.
-    """
-
-    method: ProgrammingAlgorithm[Any]
-    seed: int
-    calibrate: bool
-    settle_s: float | None
-    on_step: OnStep | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,6 +45,24 @@ class LayerWriting:
     rounds: int
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Standing:
+    """Layers that stand in the array, each calibrated.
+
+    Attributes:
+        placement: Where their blocks lie.
+        matrices: By layer, in the order of the plan.
+        converters: Records of the converter trims made for them.
+        chip_s, wall_s: How long they took to write on the device and here, s.
+    """
+
+    placement: Placement
+    matrices: Mapping[str, ProgrammedMatrix]
+    converters: tuple[CalibrationRecord, ...]
+    chip_s: float
+    wall_s: float
+
+
 class OnChip(Multiplier):
     """Layers on a chip.
 
@@ -75,14 +71,12 @@ class OnChip(Multiplier):
         programming_chip_s, programming_wall_s: All programming so far, s.
     """
 
-    def __init__(self, chip: Chip, plan: NetworkPlan, settings: WriteSettings) -> None:
-        _require_codes(chip, plan)
-        require_alike(chip)
+    def __init__(self, chip: Chip, plan: NetworkPlan) -> None:
+        _require_fit(chip, plan)
         self.chip = chip
         self.max_batch = min(core.info.max_batch for core in chip.cores)
         self.programming_chip_s = 0.0
         self.programming_wall_s = 0.0
-        self._settings = settings
         self._converters: tuple[CalibrationRecord, ...] = ()
 
     @override
@@ -117,48 +111,48 @@ class OnChip(Multiplier):
     def let_age(self, age_s: float) -> None:
         """Have every layer at least this old when it is used."""
 
-    def _write(self, tasks: Sequence[MatrixTask], seed: int) -> list[ProgrammedMatrix]:
-        settings = self._settings
-        began_s, began = self.chip.now_s(), time.perf_counter()
-        made = program_matrices(
-            self.chip,
-            tasks,
-            settings.method,
-            seed=seed,
-            trim_converters=settings.calibrate,
-            on_step=settings.on_step,
-        )
-        self.programming_chip_s += self.chip.now_s() - began_s
-        self.programming_wall_s += time.perf_counter() - began
-        settle(made, settings.settle_s)
-        trims = {id(record): record for matrix in made for record in matrix.converters}
-        self._converters += tuple(trims.values())
-        return made
+    @property
+    def converters(self) -> tuple[CalibrationRecord, ...]:
+        """Records of the converter trims that were made for its layers."""
+        return self._converters
 
-    def _prepare(self, matrix: ProgrammedMatrix, layer: AnalogLayer) -> None:
-        inputs = layer.samples.astype(matrix.info.input.dtype)
-        if inputs.shape[0] < 2:
-            inputs = np.concatenate([inputs, inputs])
-        if self._settings.calibrate:
-            matrix.calibrate(inputs)
-        else:
-            matrix.expect(inputs)
+    def _account(self, written: Written) -> None:
+        self.programming_chip_s += written.chip_s
+        self.programming_wall_s += written.wall_s
+        self._converters += written.converters
 
 
 class ResidentLayers(OnChip):
-    """Every layer stands in the array at once; all are written in one lockstep run."""
+    """Every layer stands in the array at once."""
 
-    def __init__(self, chip: Chip, plan: NetworkPlan, settings: WriteSettings) -> None:
-        super().__init__(chip, plan, settings)
-        self._placement = place_resident(plan, core_sizes(chip))
+    def __init__(self, chip: Chip, plan: NetworkPlan, standing: Standing) -> None:
+        super().__init__(chip, plan)
+        self._placement = standing.placement
+        self._matrices = dict(standing.matrices)
+        self._converters = standing.converters
+        self.programming_chip_s = standing.chip_s
+        self.programming_wall_s = standing.wall_s
+
+    @classmethod
+    def written(cls, chip: Chip, plan: NetworkPlan, settings: WriteSettings) -> ResidentLayers:
+        """Write all layers in one lockstep run, and calibrate them."""
+        _require_fit(chip, plan)
+        placement = place_resident(plan, core_sizes(chip))
         tasks = [
-            MatrixTask(name=name, encoded=layer.encoded, blocks=self._placement.of(name))
+            MatrixTask(name=name, encoded=layer.encoded, blocks=placement.of(name))
             for name, layer in plan.layers.items()
         ]
-        made = self._write(tasks, settings.seed)
-        self._matrices = {matrix.name: matrix for matrix in made}
-        for name, layer in plan.layers.items():
-            self._prepare(self._matrices[name], layer)
+        made = write_layers(chip, tasks, settings, settings.seed)
+        for matrix in made.matrices:
+            prepare_layer(matrix, plan.layers[matrix.name], settings)
+        standing = Standing(
+            placement=placement,
+            matrices={matrix.name: matrix for matrix in made.matrices},
+            converters=made.converters,
+            chip_s=made.chip_s,
+            wall_s=made.wall_s,
+        )
+        return cls(chip, plan, standing)
 
     @property
     @override
@@ -200,7 +194,8 @@ class ReprogrammedLayers(OnChip):
     """Layers are written in turn; one larger than all cores together is written in rounds."""
 
     def __init__(self, chip: Chip, plan: NetworkPlan, settings: WriteSettings) -> None:
-        super().__init__(chip, plan, settings)
+        super().__init__(chip, plan)
+        self._settings = settings
         self._age_s = 0.0
         self._modes: dict[str, DriftMode | None] = {}
         self._standing: dict[str, ProgrammedMatrix] = {}
@@ -225,10 +220,12 @@ class ReprogrammedLayers(OnChip):
         for index, placement in enumerate(self._rounds[layer.name]):
             task = MatrixTask(name=layer.name, encoded=layer.encoded, blocks=placement.blocks)
             seed = mixed_seed(self._settings.seed, self._first_round[layer.name] + index)
-            (matrix,) = self._write([task], seed)
+            made = write_layers(self.chip, [task], self._settings, seed)
+            self._account(made)
+            (matrix,) = made.matrices
             self._standing = {layer.name: matrix}
             results.extend(block.result for block in matrix.blocks)
-            self._prepare(matrix, layer)
+            prepare_layer(matrix, layer, self._settings)
             if matrix.age_s < self._age_s:
                 self.chip.wait(self._age_s - matrix.age_s)
             mode = self._modes.get(layer.name)
@@ -243,6 +240,10 @@ class ReprogrammedLayers(OnChip):
         )
 
     @override
+    def stages_of(self, layer: AnalogLayer) -> int:
+        return len(self._rounds[layer.name])
+
+    @override
     def writing_of(self, name: str) -> LayerWriting | None:
         return self._written.get(name)
 
@@ -255,8 +256,9 @@ class ReprogrammedLayers(OnChip):
         self._age_s = age_s
 
 
-def _require_codes(chip: Chip, plan: NetworkPlan) -> None:
-    """Refuse a plan whose input codes a core cannot carry."""
+def _require_fit(chip: Chip, plan: NetworkPlan) -> None:
+    """Refuse cores that differ, and a plan whose input codes a core cannot carry."""
+    require_alike(chip)
     for core in chip.cores:
         scale = core.info.input
         if plan.settings.input_levels > min(scale.max_code, -scale.min_code):
@@ -274,8 +276,10 @@ def _stage(matrix: ProgrammedMatrix, layer: AnalogLayer) -> Stage:
 
     def multiply(codes: Codes) -> Products:
         seen = matrix.measure(codes.astype(info.input.dtype, copy=False))
+        units = seen.siemens  # made for this call
+        units /= unit_siemens
         return Products(
-            units=seen.siemens / unit_siemens,
+            units=units,
             mvms=codes.shape[0] * len(matrix.blocks),
             saturated=seen.saturated,
             converted=seen.converted,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from hil.calibration import CalibrationRecord
 from hil.calibration import DriftMode as DriftRule
 from hil.errors import RequestError
-from hil.matrix.block import ProgrammedBlock
+from hil.matrix.block import BlockOutput, ProgrammedBlock
 from hil.matrix.correction import Correction
 from hil.matrix.evaluation import evaluate
 from hil.stimulus import InputKind, random_inputs
@@ -223,6 +223,16 @@ class ProgrammedMatrix:
         self._expect(input_codes)
         self._take_baseline()
 
+    def resume(self, input_codes: IntArray, compensation: str) -> None:
+        """Go on with blocks whose range, corrections and baseline stand; measures nothing.
+
+        Args:
+            input_codes: The representative inputs (batch >= 2, rows) they were calibrated on.
+            compensation: Drift compensation in force: "none" or a `DriftMode`.
+        """
+        self._given = input_codes
+        self._compensation = compensation
+
     def compensate_drift(self, mode: DriftMode | str = DriftMode.GLOBAL) -> None:
         """Compensate drift as it stands now; replaces an earlier compensation.
 
@@ -285,23 +295,13 @@ class ProgrammedMatrix:
     def _sum(
         self, input_codes: IntArray, blocks: Sequence[tuple[ProgrammedBlock, int | None]]
     ) -> MatrixOutput:
+        seen = [_measured(block, input_codes, output_range) for block, output_range in blocks]
         shape = (input_codes.shape[0], self.encoded.cols)
-        raw, corrected = np.zeros(shape), np.zeros(shape)
-        saturated = converted = 0
-        for block, output_range in blocks:
-            codes = block.rows_of(input_codes)
-            seen = (
-                block.measure_adapting(codes)
-                if output_range is None
-                else block.measure(codes, output_range)
-            )
-            cols = slice(block.place.col, block.place.col + block.place.cols)
-            raw[:, cols] += seen.raw_siemens
-            corrected[:, cols] += seen.siemens
-            saturated += int(seen.saturated.sum())
-            converted += seen.saturated.size
         return MatrixOutput(
-            raw_siemens=raw, siemens=corrected, saturated=saturated, converted=converted
+            raw_siemens=_added(shape, blocks, [one.raw_siemens for one in seen]),
+            siemens=_added(shape, blocks, [one.siemens for one in seen]),
+            saturated=sum(int(np.count_nonzero(one.saturated)) for one in seen),
+            converted=sum(one.saturated.size for one in seen),
         )
 
     def _compensated(self, block: ProgrammedBlock, mode: DriftMode) -> Correction:
@@ -327,3 +327,26 @@ class ProgrammedMatrix:
         for block in self.blocks:
             block.correction = block.calibrated
         self._compensation = "none"
+
+
+def _measured(
+    block: ProgrammedBlock, input_codes: IntArray, output_range: int | None
+) -> BlockOutput:
+    codes = block.rows_of(input_codes)
+    if output_range is None:
+        return block.measure_adapting(codes)
+    return block.measure(codes, output_range)
+
+
+def _added(
+    shape: tuple[int, int],
+    blocks: Sequence[tuple[ProgrammedBlock, int | None]],
+    parts: Sequence[Array],
+) -> Array:
+    """Add outputs of blocks to the cols of a matrix; a block alone on all cols is not copied."""
+    if len(parts) == 1 and parts[0].shape == shape:
+        return parts[0]
+    total = np.zeros(shape)
+    for (block, _), part in zip(blocks, parts, strict=True):
+        total[:, block.place.col : block.place.col + block.place.cols] += part
+    return total
