@@ -15,6 +15,7 @@ from hil.cli_chip import calibrate, info, program
 from hil.cli_compare import compare_programming
 from hil.cli_data import data
 from hil.cli_output import say
+from hil.cli_plan import plan
 from hil.cli_run import demo, report, run
 from hil.cli_study import train
 from hil.errors import (
@@ -58,6 +59,7 @@ addresses in quotes: the shell has its own use for & and ?.
 [bold]EXAMPLES[/bold]
 
 hil demo
+hil plan digits
 hil run digits --core "sim:hermes?cores=2&seed=3" --out runs/three
 hil run digits --set data.samples=64 --set "time.ages_s=\\[0, 60]"
 hil report runs/three
@@ -86,6 +88,7 @@ _CHIP = "The chip at hand"
 _STUDIES = "Studies"
 
 app.command(rich_help_panel=_EXPERIMENTS)(demo)
+app.command(rich_help_panel=_EXPERIMENTS)(plan)
 app.command(rich_help_panel=_EXPERIMENTS)(run)
 app.command(rich_help_panel=_EXPERIMENTS)(report)
 app.command(rich_help_panel=_CHIP)(info)
