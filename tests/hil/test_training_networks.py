@@ -14,6 +14,7 @@ from hil.training.networks import (
     network_names,
     network_spec,
 )
+from hil.training.networks.analognet import AnalogNet, AnalogNetArguments
 from hil.training.networks.mlp import MlpArguments
 from hil.training.networks.resnet9 import ResNet9, ResNet9Arguments
 from hil.training.streams import stream
@@ -58,6 +59,49 @@ def test_resnet9_digits_needs_several_tiles_and_fits_two_256x256_cores():
     assert sum(blocks) <= 512
     used = sum(rows * cols for rows, cols in shapes.values())
     assert 0.6 <= used / (2 * 256 * 256) <= 0.9
+
+
+def test_keyword_spotter_of_the_literature_has_300720_weights():
+    shapes = matrix_shapes(build_network(network_spec("analognet-kws")))
+    assert shapes == {
+        "conv0": (40, 84),
+        "conv1": (756, 112),
+        "conv2": (1008, 84),
+        "conv3": (756, 84),
+        "conv4": (756, 84),
+        "dense": (84, 12),
+    }
+    assert sum(rows * cols for rows, cols in shapes.values()) == 300_720
+
+
+def test_first_convolution_keeps_the_size_as_padding_same_does():
+    with torch.random.fork_rng(devices=[]):
+        network = AnalogNet(AnalogNetArguments(channels=(3, 2, 2, 2, 2)))
+    images = torch.randn(2, 1, 49, 10, generator=stream(0, "images"))
+    weight = network.conv0.weight
+    wanted = torch.zeros(2, 3, 49, 10)
+    for frame in range(10):
+        for coefficient in range(4):
+            # Tap (4, 1) of the 10 x 4 kernel is in the middle: 4 and 1 zeros come before.
+            moved = torch.zeros(2, 1, 49, 10)
+            rows, cols = frame - 4, coefficient - 1
+            to = (slice(max(0, -rows), 49 - max(0, rows)), slice(max(0, -cols), 10 - max(0, cols)))
+            of = (slice(max(0, rows), 49 + min(0, rows)), slice(max(0, cols), 10 + min(0, cols)))
+            moved[:, :, to[0], to[1]] = images[:, :, of[0], of[1]]
+            wanted += moved * weight[None, :, 0, frame, coefficient, None, None]
+    assert torch.allclose(network.conv0(network.border(images)), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 49, 10), (2, 12, 7), (1, 10, 4)], ids=str)
+def test_analognet_takes_any_shape_its_first_kernel_fits(shape):
+    with torch.random.fork_rng(devices=[]):
+        network = AnalogNet(AnalogNetArguments(image_shape=shape, classes=3)).eval()
+    assert network(torch.zeros(2, *shape)).shape == (2, 3)
+
+
+def test_analognet_refuses_an_input_below_its_first_kernel():
+    with pytest.raises(ValidationError, match=r"\(10, 4\) is larger than its input 9x10"):
+        AnalogNetArguments(image_shape=(1, 9, 10))
 
 
 @pytest.mark.parametrize("name", network_names())
@@ -107,7 +151,7 @@ def test_unknown_network_lists_the_known_ones():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"architecture": "vgg"}, "architecture 'vgg'.*known: resnet9, mlp"),
+        ({"architecture": "vgg"}, "architecture 'vgg'.*known: resnet9, analognet, mlp"),
         ({"arguments": {"image_shape": [1, 8, 8], "hidden": [0]}}, "hidden.0 = 0 is refused"),
         ({"arguments": {"image_shape": [1, 8, 8], "hidden": []}}, "hidden = .* is refused"),
         ({"classes": 7}, "7 classes.*say .*10"),
