@@ -167,6 +167,27 @@ def test_reprogram_equals_the_integer_reference(name: str, cores: int) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("small", ["rows=101&cols=67", "rows=83&cols=47&cores=3"])
+def test_neither_plan_nor_core_size_changes_a_bit(name: str, small: str) -> None:
+    """All layers in one large array, or each in many rounds of small ones: the same sums."""
+    module, samples, images = build(name, seed=8)
+    plan = plan_network(module, samples)
+    outputs = []
+    for address, kind in (
+        ("sim:ideal?rows=640&cols=640", Plan.RESIDENT),
+        (f"sim:ideal?{small}", Plan.REPROGRAM),
+    ):
+        with open_chip(address) as chip:
+            settings = DeploymentSettings(plan=kind, method="open_loop", calibrate=False)
+            deployment = deploy(chip, plan, settings)
+            outputs.append(deployment.run(images))
+            rounds = max(layer.rounds for layer in deployment.report().layers)
+    assert name != "huge" or rounds > 5
+    assert torch.equal(outputs[0], QuantisedReference(plan).run(images))
+    assert torch.equal(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_finer_codes_approach_the_float_network(name: str) -> None:
     """Quantisation error falls in proportion to the step; folding and im2col add nothing."""
     module, samples, _ = build(name, seed=5)
