@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,11 +15,18 @@ from hil.calibration import CalibrationRecord
 from hil.core import Chip
 from hil.errors import RequestError
 from hil.inference.digital import NormCorrection
-from hil.inference.layer_serial import LayerRun, OnLayer, RunResult, run_layer_serial
-from hil.inference.on_chip import OnChip, ReprogrammedLayers, ResidentLayers, WriteSettings
+from hil.inference.layer_serial import (
+    LayerProgress,
+    LayerRun,
+    OnLayer,
+    RunResult,
+    run_layer_serial,
+)
+from hil.inference.on_chip import OnChip, ReprogrammedLayers, ResidentLayers
 from hil.inference.plan import NetworkPlan, PlanSettings, plan_network
 from hil.inference.report import DeploymentReport, LayerReport
 from hil.inference.settings import Compensation, DeploymentSettings, Plan
+from hil.inference.writing import WriteSettings
 from hil.matrix import DriftMode, ProgrammedMatrix
 from hil.programming import algorithm
 from hil.programming.base import Action
@@ -58,26 +67,59 @@ class Deployment:
         return self._layers.records
 
     @property
+    def layers(self) -> OnChip:
+        """Its layers on the chip."""
+        return self._layers
+
+    @property
+    def method(self) -> str:
+        """Name of the programming method."""
+        return self._method
+
+    @property
     def compensation(self) -> Compensation:
         """Drift compensation in force."""
         return self._compensation
 
-    def run(self, images: Tensor, *, on_layer: OnLayer | None = None) -> Tensor:
-        """Run images (batch, *input_shape) through the chip; return the network's outputs.
+    @property
+    def norms(self) -> Mapping[str, NormCorrection]:
+        """Batch-norm corrections in force, by layer."""
+        return MappingProxyType(self._norms)
 
-        Under plan "reprogram" every layer is written first: give all images in one call.
+    def resume(self, compensation: Compensation, norms: Mapping[str, NormCorrection]) -> None:
+        """Take over the compensation that stood when the layers were kept; measures nothing."""
+        self._compensation, self._norms = compensation, dict(norms)
+
+    def run(
+        self, images: Tensor, *, batch: int | None = None, on_layer: OnLayer | None = None
+    ) -> Tensor:
+        """Run images (n, *input_shape) through the chip; return the network's outputs.
+
+        Args:
+            images: Inputs of the network.
+            batch: So many go through all layers before the next begin, which bounds the memory of
+                the host. None takes all at once, and so does plan "reprogram", under which every
+                call writes every layer.
+            on_layer: Called after each chunk.
 
         Raises:
-            RequestError: The images do not fit the network.
+            RequestError: The images do not fit the network, or the batch is below 1.
         """
         images = self.plan.check_images(images)
+        if batch is not None and batch < 1:
+            raise RequestError(f"batch {batch} is below 1")
         leading = 0
         if self._norm_images is not None:
             leading = self._norm_images.shape[0]
             images = torch.cat([self._norm_images, images])
-        result = self._run(images, leading, on_layer)
-        self._runs = result.layers
-        return result.outputs[leading:]
+        whole = batch is None or self.settings.plan is Plan.REPROGRAM
+        parts = (images,) if batch is None or whole else torch.split(images, batch)
+        results = [
+            self._run(part, leading, _counting(on_layer, index, len(parts)))
+            for index, part in enumerate(parts)
+        ]
+        self._runs = tuple(run for result in results for run in result.layers)
+        return torch.cat([result.outputs for result in results])[leading:]
 
     def compensate(
         self,
@@ -206,7 +248,7 @@ class Deployment:
     def _layer_report(self, name: str) -> LayerReport:
         layer = self.plan.layers[name]
         runs = [run for run in self._runs if run.layer == name]
-        errors = [run.mvm_error for run in runs if run.mvm_error is not None]
+        known = [run for run in runs if run.mvm_error is not None]
         converted = sum(run.converted for run in runs)
         written = self._layers.writing_of(name)
         blocks = () if written is None else written.blocks
@@ -230,9 +272,9 @@ class Deployment:
             input_range=layer.input_range,
             vectors=sum(run.vectors for run in runs),
             mvms=sum(run.mvms for run in runs),
-            mvm_error=float(np.mean(errors)) if errors else None,
+            mvm_error=_mean([run.mvm_error for run in known], [run.vectors for run in known]),
             saturated_share=sum(run.saturated for run in runs) / converted if converted else None,
-            clipped_share=float(np.mean([run.clipped_share for run in runs])) if runs else None,
+            clipped_share=_mean([run.clipped_share for run in runs], [run.vectors for run in runs]),
             chip_s=sum(run.chip_s for run in runs),
             wall_s=sum(run.wall_s for run in runs),
         )
@@ -270,8 +312,8 @@ def deploy(
         settle_s=chosen.settle_s,
         on_step=on_step,
     )
-    kind = ResidentLayers if chosen.plan is Plan.RESIDENT else ReprogrammedLayers
-    return Deployment(plan, chosen, kind(chip, plan, write), method.name)
+    put = ResidentLayers.written if chosen.plan is Plan.RESIDENT else ReprogrammedLayers
+    return Deployment(plan, chosen, put(chip, plan, write), method.name)
 
 
 def deploy_network(
@@ -287,5 +329,18 @@ def deploy_network(
     return deploy(chip, plan_network(module, samples, plan_settings), settings, on_step=on_step)
 
 
+def _counting(on_layer: OnLayer | None, part: int, parts: int) -> OnLayer | None:
+    """Tell of one part of a run as the part that it is."""
+    if on_layer is None:
+        return None
+
+    def tell(at: LayerProgress) -> None:
+        on_layer(replace(at, index=at.index + part * at.calls, calls=at.calls * parts))
+
+    return tell
+
+
 def _mean(values: list[Any], weights: list[int]) -> float | None:
-    return float(np.average(values, weights=weights)) if values else None
+    if not values:
+        return None
+    return float(np.average(values, weights=weights if any(weights) else None))
