@@ -89,7 +89,7 @@ def check_url(url: str) -> None:
         host = parts.hostname or ""
     except ValueError as error:
         raise RequestError(f"address {url!r} is not one ({error})", url=url) from error
-    if parts.scheme == "file" and host in {"", "localhost"} and parts.path:
+    if parts.scheme == "file" and host in {"", "localhost"} and parts.path.startswith("/"):
         return
     if parts.scheme == "https" and host:
         return
@@ -115,7 +115,7 @@ def _opener(url: str) -> OpenerDirector:
 
 @final
 class _CheckedRedirects(HTTPRedirectHandler):
-    """Follows a server only to where one could have asked to go, and never into local files."""
+    """Follows a server only to where one could have asked to go (urllib itself: to no file)."""
 
     @override
     def redirect_request(
@@ -128,7 +128,9 @@ class _CheckedRedirects(HTTPRedirectHandler):
         newurl: str,
     ) -> Request | None:
         """Check the new address before it is asked."""
-        check_url(newurl)
-        if urlsplit(newurl).scheme == "file":
-            raise RequestError(f"{req.full_url} leads to a file of this machine; not followed")
+        try:
+            check_url(newurl)
+        except RequestError:
+            fp.close()
+            raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
