@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hil.training.augment import Affine, CropFlip, affine, crop_flip
 from hil.training.data.split import Split
-from hil.training.speech.augment import SpeechChange, change_recordings, mask_features
+from hil.training.speech.augment import SpeechChange, change_features, change_recordings
 
 __all__ = ["Augmentation", "augmented_batch"]
 
@@ -43,4 +43,4 @@ def _speech_batch(
     recordings = change_recordings(
         split.samples[chosen], settings, generator, background=background
     )
-    return mask_features(split.prepare(recordings), settings, generator)
+    return change_features(split.prepare(recordings), settings, generator)

@@ -43,6 +43,8 @@ class TrainingSettings(BaseModel):
         noise_eta: Weight noise of std eta max|w| per layer, drawn for each mini-batch (Joshi
             2020: 3.8 %, up to 8 % harmless; recipes for 14 nm chips: 6 to 12 %).
         label_smoothing: Share of the target that is spread evenly over all classes.
+        mixup: Largest share of another sample of the batch that is mixed into each, input and
+            target alike (Zhang et al., arXiv 1710.09412); drawn uniformly up to it.
         augmentation: Change per image; None trains on the images as they are.
         precision: bfloat16 computes layers in it where the loss stands it (about twice as fast on
             processors with matrix units for it); weights and their updates stay float32.
@@ -63,6 +65,7 @@ class TrainingSettings(BaseModel):
     clip_sigma: Annotated[Finite, Field(gt=1)] = 2.0
     noise_eta: Annotated[Finite, Field(ge=0, le=1)] = 0.12
     label_smoothing: Annotated[Finite, Field(ge=0, lt=1)] = 0.0
+    mixup: Annotated[Finite, Field(ge=0, le=0.5)] = 0.0
     augmentation: Augmentation | None = Affine()
     precision: Literal["float32", "bfloat16"] = "float32"
     device: Literal["cpu", "cuda"] = "cpu"

@@ -7,6 +7,7 @@ import math
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hil.training.augmentation import augmented_batch
 from hil.training.checkpoint import CheckpointMetadata, NoisyAccuracy
 from hil.training.data import Dataset, Split, load_dataset
 from hil.training.evaluate import accuracy, noisy_accuracy
+from hil.training.mixup import Mix
 from hil.training.networks.registry import NetworkSpec, build_network, initialise_, network_spec
 from hil.training.settings import EpochReport, TrainingResult, TrainingSettings
 from hil.training.state import load_state, save_state
@@ -122,12 +124,18 @@ def _run_epoch(
             device=device, memory_format=_memory_format(settings)
         )
         labels = split.labels[chosen].to(device)
+        smoothing = settings.label_smoothing
+        loss_of = partial(functional.cross_entropy, target=labels, label_smoothing=smoothing)
+        if settings.mixup > 0:
+            mix = Mix.draw(len(chosen), settings.mixup, changes)
+            images = mix.inputs(images)
+            loss_of = partial(mix.loss, labels=labels, smoothing=smoothing)
         done = (epoch + (step + 0.5) / len(batches)) / settings.epochs
         rate = settings.learning_rate * learning_rate_factor(done, settings.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
         with weight_noise(module, settings.noise_eta, noise):
-            loss, logits = _step(module, optimizer, images, labels, settings)
+            loss, logits = _step(module, optimizer, images, loss_of, settings)
         right = (logits.argmax(dim=1) == labels).sum()
         total += torch.stack([loss.detach() * len(chosen), right]).double()
     mean_loss, share = (total / len(split)).tolist()
@@ -143,7 +151,7 @@ def _step(
     module: nn.Module,
     optimizer: torch.optim.SGD,
     images: Tensor,
-    labels: Tensor,
+    loss_of: Callable[[Tensor], Tensor],
     settings: TrainingSettings,
 ) -> tuple[Tensor, Tensor]:
     optimizer.zero_grad()
@@ -151,7 +159,7 @@ def _step(
         images.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
     ):
         logits: Tensor = module(images)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+        loss = loss_of(logits)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     clip_weights_(module, settings.clip_sigma)

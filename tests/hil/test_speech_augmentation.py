@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from hil.training.augmentation import augmented_batch
 from hil.training.data import Split
 from hil.training.speech import speech_inputs
-from hil.training.speech.augment import SpeechChange, change_recordings, mask_features
+from hil.training.speech.augment import SpeechChange, change_recordings, change_features
 from hil.training.streams import stream
 
 NOTHING = SpeechChange(shift_s=0, speed=0, gain_db=0, noise_share=0, time_masks=0, mel_masks=0)
@@ -108,7 +108,7 @@ def test_silence_stays_silent_and_loud_recordings_clip():
 
 def test_masks_hide_stretches_of_at_most_their_length():
     settings = NOTHING.model_copy(update={"time_masks": 1, "mel_masks": 1})
-    masked = mask_features(torch.ones(300, 1, 49, 10), settings, stream(0, "test"))[:, 0]
+    masked = change_features(torch.ones(300, 1, 49, 10), settings, stream(0, "test"))[:, 0]
     frames = (masked == 0).all(dim=2)
     coefficients = (masked == 0).all(dim=1)
     for hidden, longest in ((frames, 8), (coefficients, 2)):
@@ -119,6 +119,15 @@ def test_masks_hide_stretches_of_at_most_their_length():
     visible = ~(frames[:, :, None] | coefficients[:, None, :])
     assert torch.equal(masked, visible.float())
     assert float(frames.double().mean(dim=0).min()) > 0  # every frame is hidden now and then
+
+
+def test_channel_is_one_offset_a_coefficient_for_the_whole_recording():
+    settings = NOTHING.model_copy(update={"channel": 0.3})
+    offset = change_features(torch.zeros(500, 1, 49, 10), settings, stream(0, "test"))[:, 0]
+    assert torch.equal(offset, offset[:, :1].expand(-1, 49, -1))
+    n = 500 * 10
+    assert abs(float(offset[:, 0].var()) / 0.3**2 - 1) < 5 * (2 / n) ** 0.5
+    assert abs(float(offset[:, 0].mean())) < 5 * 0.3 / n**0.5
 
 
 def test_batch_is_changed_as_recordings_and_masked_as_features():
@@ -135,7 +144,7 @@ def test_batch_is_changed_as_recordings_and_masked_as_features():
     recordings = change_recordings(
         clips[chosen], settings, generator, background=clips[labels == 0]
     )
-    wanted = mask_features(speech_inputs(recordings), settings, generator)
+    wanted = change_features(speech_inputs(recordings), settings, generator)
     assert torch.equal(augmented_batch(split, chosen, settings, stream(3, "test")), wanted)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hil.training.speech.mfcc import FULL_SCALE, SAMPLE_RATE_HZ
 
-__all__ = ["SpeechChange", "change_recordings", "mask_features"]
+__all__ = ["SpeechChange", "change_features", "change_recordings"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Decibel = Annotated[float, Field(ge=-100, le=100)]
@@ -34,6 +34,8 @@ class SpeechChange(BaseModel):
         noise_class: Label of the recordings that are background noise, one of which is mixed in
             half of the time; the other half, and without a label, it is noise made here, of a
             spectral slope between white and brown.
+        channel: Standard deviation of an offset of each coefficient that stays for the whole
+            recording, as the response of another microphone does; in units of the inputs.
         time_masks, time_mask_frames: Masks over frames, and the length of the longest.
         mel_masks, mel_mask_coefficients: Likewise over coefficients.
     """
@@ -47,6 +49,7 @@ class SpeechChange(BaseModel):
     noise_share: Share = 0.8
     noise_db: tuple[Decibel, Decibel] = (5.0, 40.0)
     noise_class: int | None = Field(default=None, ge=0)
+    channel: Share = 0.0
     time_masks: Count = 2
     time_mask_frames: Count = 8
     mel_masks: Count = 1
@@ -94,19 +97,20 @@ def change_recordings(
     return changed.round().clamp(-FULL_SCALE, FULL_SCALE - 1).to(torch.int16)
 
 
-def mask_features(
+def change_features(
     features: Float[Tensor, "n 1 frames coefficients"],
     settings: SpeechChange,
     generator: torch.Generator,
 ) -> Float[Tensor, "n 1 frames coefficients"]:
-    """Return copies with stretches of frames and of coefficients at 0, the mean over the set."""
+    """Return copies of another channel, stretches of frames and of coefficients at 0, the mean."""
     count, _, frames, coefficients = features.shape
+    offset = settings.channel * torch.randn(count, 1, 1, coefficients, generator=generator)
     keep_frame = _kept(count, frames, settings.time_masks, settings.time_mask_frames, generator)
     keep_coefficient = _kept(
         count, coefficients, settings.mel_masks, settings.mel_mask_coefficients, generator
     )
     keep = keep_frame[:, None, :, None] & keep_coefficient[:, None, None, :]
-    return features * keep.to(features.device)
+    return (features + offset.to(features.device)) * keep.to(features.device)
 
 
 def _moved(recordings: Tensor, *, speed: Tensor, shift: Tensor) -> Tensor:
