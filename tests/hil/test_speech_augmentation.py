@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from hil.training.augmentation import augmented_batch
 from hil.training.data import Split
 from hil.training.speech import speech_inputs
-from hil.training.speech.augment import SpeechChange, change_recordings, change_features
+from hil.training.speech.augment import SpeechChange, change_features, change_recordings
 from hil.training.streams import stream
 
 NOTHING = SpeechChange(shift_s=0, speed=0, gain_db=0, noise_share=0, time_masks=0, mel_masks=0)
