@@ -124,7 +124,7 @@ def _draw(summary: ComparisonSummary, path: Path) -> None:
 
 def _show(summary: ComparisonSummary) -> None:
     from hil.compare import Setting  # noqa: PLC0415
-    from hil.experiment_results import age_text  # noqa: PLC0415
+    from hil.experiment_words import age_text  # noqa: PLC0415
 
     chips = len(summary.chips)
     say(

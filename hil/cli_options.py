@@ -22,6 +22,7 @@ __all__ = [
     "CoreOption",
     "DataOption",
     "OutOption",
+    "ResumeOption",
     "SeedOption",
     "default_folder",
     "run_folder",
@@ -52,6 +53,14 @@ OutOption = Annotated[
         "\\[default: runs/NAME-TIME]",
     ),
 ]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume-into",
+        metavar="DIR",
+        help="Go on with the run in DIR: chips that are done there are not run again.",
+    ),
+]
 DataOption = Annotated[
     Path | None,
     typer.Option(
@@ -77,18 +86,30 @@ def run_folder(
     seed: int,
     address: str | None = None,
     recipe: dict[str, JsonValue] | None = None,
+    resume: Path | None = None,
 ) -> Iterator[RunFolder]:
     """Make a run folder with its record and keep the log of the run in it.
 
+    Args:
+        name: Name of the run.
+        out: Folder to make.
+        seed, address, recipe: Go into the record.
+        resume: Folder of an earlier attempt to go on with instead.
+
     Raises:
-        RequestError: The address has an unknown scheme; nothing was written.
+        RequestError: The address has an unknown scheme, or the earlier attempt was another run;
+            nothing was written.
     """
     if address is not None:
         check_address(address)
     record = new_record(
         name, command=("hil", *sys.argv[1:]), seed=seed, address=address, recipe=recipe
     )
-    with RunFolder.create(out or default_folder(name), record) as folder:
+    if resume is None:
+        made = RunFolder.create(out or default_folder(name), record)
+    else:
+        made = RunFolder.resume(resume, record)
+    with made as folder:
         handler = logging.FileHandler(folder.path / "run.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter(_LOG_FORMAT))
         logger = logging.getLogger("hil")

@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hil.cli_options import DataOption, OutOption, SeedOption, default_folder, run_folder
-from hil.cli_output import duration_text, emit, make_progress, say, table
+from hil.cli_options import (
+    DataOption,
+    OutOption,
+    ResumeOption,
+    SeedOption,
+    default_folder,
+    run_folder,
+)
+from hil.cli_output import emit, make_progress, say, table
+from hil.errors import RequestError
 
 if TYPE_CHECKING:
-    from hil.experiment_results import ExperimentResult
     from hil.recipe import Recipe
+    from hil.report_tables import Found
 
-__all__ = ["demo", "report", "run"]
+__all__ = ["demo", "report", "run", "show_found"]
 
 _Address = Annotated[
     str | None,
@@ -43,6 +51,7 @@ def run(
         ),
     ] = None,
     jobs: _Jobs = 1,
+    resume: ResumeOption = None,
 ) -> None:
     """Run a recipe: a network onto a chip by each method, measured at each age. Any chip.
 
@@ -56,7 +65,7 @@ def run(
     from hil.recipe import load_recipe  # noqa: PLC0415
 
     checked = load_recipe(recipe, tuple(changes or ()))
-    _run("run", checked, core=core, seed=seed, out=out, data=data, jobs=jobs)
+    _run(checked, core=core, seed=seed, out=out, data=data, jobs=jobs, resume=resume)
 
 
 def demo(
@@ -73,7 +82,7 @@ def demo(
     """
     from hil.recipe import load_recipe  # noqa: PLC0415
 
-    _run("demo", load_recipe("digits"), core=core, seed=seed, out=out, data=None, jobs=1)
+    _run(load_recipe("digits"), core=core, seed=seed, out=out, data=None, jobs=1, resume=None)
 
 
 def report(
@@ -83,21 +92,18 @@ def report(
 
     Also closes the record of a run that was killed, and checks its journal.
     """
-    from hil.report import result_of, write_report  # noqa: PLC0415
+    from hil.report import found_in, write_report  # noqa: PLC0415
     from hil.run_folder import finalise_run  # noqa: PLC0415
 
     record = finalise_run(folder)
     page = write_report(folder)
     finalise_run(folder)
-    runs = result_of(record)
-    for result in runs:
-        _show(result)
+    show_found(found_in(record))
     say(f"report: {page}")
     emit({"command": "report", "report": str(page), **(record.results or {})})
 
 
 def _run(
-    command: str,
     recipe: Recipe,
     *,
     core: str | None,
@@ -105,17 +111,25 @@ def _run(
     out: Path | None,
     data: Path | None,
     jobs: int,
+    resume: Path | None,
 ) -> None:
     from hil.backends import check_address  # noqa: PLC0415
     from hil.experiment_prepare import prepare_experiment  # noqa: PLC0415
     from hil.experiment_repeat import run_recipe  # noqa: PLC0415
     from hil.record import RunStatus  # noqa: PLC0415
-    from hil.report import result_of, write_report  # noqa: PLC0415
+    from hil.report import write_report  # noqa: PLC0415
     from hil.run_folder import finalise_run  # noqa: PLC0415
 
     address = core or recipe.chip.address
     check_address(address)
-    prepare_experiment(recipe, data)  # refuses what cannot run before anything is written
+    if resume is not None and not recipe.chip.seeds:
+        raise RequestError(
+            "--resume-into goes on with a recipe on several chips; give --set chip.seeds=[...] as "
+            "in the first attempt, or run it again without"
+        )
+    prepare_experiment(
+        recipe, data, seed=seed
+    )  # refuses what cannot run before anything is written
     with (
         run_folder(
             recipe.name,
@@ -123,6 +137,7 @@ def _run(
             seed=seed,
             address=address,
             recipe=recipe.model_dump(mode="json"),
+            resume=resume,
         ) as folder,
         make_progress() as progress,
     ):
@@ -139,66 +154,45 @@ def _run(
         folder.finish(RunStatus.DONE if found.goal_met else RunStatus.GOAL_NOT_MET, results)
         with progress.task("drawing the report"):
             page = write_report(folder.path)
-    record = finalise_run(folder.path)
-    for result in result_of(record):
-        _show(result)
+    finalise_run(folder.path)
+    show_found(found)
     say(found.verdict)
     say(f"report: {page}")
-    emit(
-        {
-            "command": folder.record.command[1],
-            "out": str(folder.path),
-            "report": str(page),
-            **results,
-        }
-    )
+    command = folder.record.command[1]
+    emit({"command": command, "out": str(folder.path), "report": str(page), **results})
     if not found.goal_met:
         raise typer.Exit(1)
 
 
-def _show(result: ExperimentResult) -> None:
-    from hil.experiment_results import METHOD_NAMES, age_text  # noqa: PLC0415
-
-    chip = result.chip
-    say(
-        f"{result.network} on {result.dataset}, {result.samples} test images, {chip.model} "
-        f"{chip.serial} ({chip.backend.value}), {result.utilisation:.0%} of the cells"
-    )
-    say(
-        f"accuracy in software {result.software_accuracy:.2%}, with converters alone "
-        f"{result.quantised_accuracy:.2%}"
-    )
-    heads = ["accuracy / MVM error"] + [age_text(age) for age in result.ages_s]
-    rows = []
-    for method in result.methods:
-        for compensation in result.compensations:
-            points = [result.point(method.method, age, compensation) for age in result.ages_s]
-            name = METHOD_NAMES.get(method.method, method.method)
-            words = "uncompensated" if compensation == "none" else compensation.replace("_", "-")
-            rows.append(
-                [f"{name}, {words}"] + [f"{p.accuracy:.2%} / {p.mvm_error:.1%}" for p in points]
-            )
-    table("", heads, rows)
-    table(
-        "",
-        ("programming", "pulses per device", "MVM error", "after affine fit", "chip time", "wall"),
-        [
-            (
-                METHOD_NAMES.get(m.method, m.method),
-                f"{m.pulses_per_device:.2f} (most {m.pulses_max})",
-                _percent(m.mvm_error),
-                _percent(m.mvm_error_affine),
-                duration_text(m.chip_s),
-                duration_text(m.wall_s),
-            )
-            for m in result.methods
-        ],
-    )
-    say(
-        f"whole run: {duration_text(result.chip_s)} on the chip, "
-        f"{duration_text(result.wall_s)} here"
+def show_found(found: Found) -> None:
+    """Write what was found for the person at the terminal: tables, then sentences."""
+    from hil.experiment_words import duration_text  # noqa: PLC0415
+    from hil.report_experiment import sentences_of  # noqa: PLC0415
+    from hil.report_tables import (  # noqa: PLC0415
+        accuracy_table,
+        difference_tables,
+        loss_table,
+        programming_table,
+        runs_of,
     )
 
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
+    runs = runs_of(found)
+    first = runs[0]
+    chips = first.chip.serial if len(runs) == 1 else f"{len(runs)} chips"
+    learnt = "" if first.trained else " (untrained)"
+    say(
+        f"{first.network}{learnt} on {first.dataset}, {first.samples:,} test {first.sample_word}, "
+        f"{first.chip.model}, {chips} ({first.chip.backend.value}), {first.utilisation:.2%} of "
+        f"the cells, {first.plan.mvms:,} MVMs and {duration_text(first.plan.chip_s)} of chip time "
+        "per sample"
+    )
+    tables = (accuracy_table(found), *difference_tables(found), loss_table(found))
+    for one in (*tables, programming_table(found)):
+        table(one.title, one.heads, one.rows)
+        say(f"{one.note}\n")
+    for sentence in sentences_of(found):
+        say(sentence)
+    say(
+        f"whole run: {duration_text(sum(r.chip_s for r in runs))} on the chip, "
+        f"{duration_text(sum(r.wall_s for r in runs))} here"
+    )

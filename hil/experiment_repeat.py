@@ -1,36 +1,23 @@
-"""A recipe on one chip or on several: one after the other, or in processes. Knows no physics."""
+"""A recipe on one chip or on several, and what the chips say together. Knows no physics."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from multiprocessing import get_context
+from collections.abc import Sequence
 from pathlib import Path
 
-from hil.address import address_with
 from hil.experiment import run_experiment
+from hil.experiment_difference import differences_of, losses_of
+from hil.experiment_jobs import ChipJob, ChipRun, chip_jobs, raise_again, run_chips
 from hil.experiment_prepare import prepare_experiment
-from hil.experiment_results import ExperimentResult, RepeatedResult, spreads, verdict
+from hil.experiment_results import ExperimentResult, FailedChip, RepeatedResult, spreads
+from hil.experiment_words import verdict
 from hil.progress import Progress, Silent
 from hil.recipe import Recipe
-from hil.record import RunStatus, new_record
+from hil.record import RunError
 from hil.run_folder import RunFolder
 from hil.session import Session
 
-__all__ = ["run_recipe"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """One chip of a repeated recipe; crosses to another process as plain values."""
-
-    recipe: str
-    address: str
-    seed: int
-    path: str
-    data_dir: str | None
-    command: tuple[str, ...]
+__all__ = ["run_recipe", "together"]
 
 
 def run_recipe(
@@ -45,7 +32,8 @@ def run_recipe(
 ) -> ExperimentResult | RepeatedResult:
     """Run a recipe on the chip at `address`, or once per chip seed of the recipe.
 
-    Every chip of a repeated recipe gets a run folder of its own inside `folder`.
+    Every chip of a repeated recipe gets a run folder of its own inside `folder`. A chip whose run
+    stands there already, from an earlier attempt, is not run again; one that fails stops no other.
 
     Args:
         recipe: What to do.
@@ -61,77 +49,63 @@ def run_recipe(
     """
     progress = progress or Silent()
     if not recipe.chip.seeds:
-        prepared = prepare_experiment(recipe, data_dir)
+        prepared = prepare_experiment(recipe, data_dir, seed=seed)
         with Session.open(address, seed=seed, folder=folder) as session:
             return run_experiment(prepared, session, progress=progress)
-    todo = [
-        _Job(
-            recipe=recipe.model_dump_json(),
-            address=address_with(address, seed=chip_seed),
-            seed=seed,
-            path=str(folder.path / f"chip-{chip_seed}"),
-            data_dir=str(data_dir) if data_dir else None,
-            command=folder.record.command,
-        )
-        for chip_seed in recipe.chip.seeds
-    ]
-    runs: dict[int, ExperimentResult] = {}
-    with progress.task("chips", len(todo)) as task:
-        for index, result in _each(todo, jobs):
-            runs[index] = result
-            task.advance()
-            task.say(f"{result.chip.serial}: {result.verdict.partition(':')[0].lower()}")
-    return _together(recipe, tuple(runs[k] for k in range(len(todo))))
-
-
-def _each(todo: list[_Job], jobs: int) -> Iterator[tuple[int, ExperimentResult]]:
-    if jobs == 1:
-        for index, job in enumerate(todo):
-            yield index, _one_chip(job)
-        return
-    # Spawned, not forked: a forked process would inherit the threads of torch in mid-air.
-    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(_one_chip, job): index for index, job in enumerate(todo)}
-        try:
-            for future in as_completed(waiting):
-                yield waiting[future], future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _one_chip(job: _Job) -> ExperimentResult:
-    recipe = Recipe.model_validate_json(job.recipe)
-    prepared = prepare_experiment(recipe, Path(job.data_dir) if job.data_dir else None)
-    record = new_record(
-        recipe.name,
-        command=job.command,
-        seed=job.seed,
-        address=job.address,
-        recipe=recipe.model_dump(mode="json"),
+    todo = chip_jobs(
+        recipe,
+        address=address,
+        seed=seed,
+        folder=folder.path,
+        data_dir=data_dir,
+        command=folder.record.command,
     )
-    with RunFolder.create(Path(job.path), record) as folder:
-        with Session.open(job.address, seed=job.seed, folder=folder) as session:
-            result = run_experiment(prepared, session, progress=Silent())
-        status = RunStatus.DONE if result.goal_met else RunStatus.GOAL_NOT_MET
-        folder.finish(status, result.model_dump(mode="json"))
-    return result
+    outcomes = run_chips(todo, jobs=jobs, progress=progress)
+    return together(recipe, todo, outcomes)
 
 
-def _together(recipe: Recipe, runs: tuple[ExperimentResult, ...]) -> RepeatedResult:
-    over_chips = spreads(runs)
-    software = runs[0].software_accuracy
+def together(
+    recipe: Recipe, todo: Sequence[ChipJob], outcomes: Sequence[ChipRun | RunError]
+) -> RepeatedResult:
+    """Summarise what the chips of a recipe gave; the goal is not met if one of them failed.
+
+    Raises:
+        HilError: No chip came to an end: the error of the first.
+    """
+    runs = [outcome for outcome in outcomes if isinstance(outcome, ChipRun)]
+    failed = tuple(
+        FailedChip(
+            chip_seed=chip_seed,
+            address=job.address,
+            folder=Path(job.path).name,
+            kind=outcome.kind,
+            message=outcome.message,
+        )
+        for chip_seed, job, outcome in zip(recipe.chip.seeds, todo, outcomes, strict=True)
+        if isinstance(outcome, RunError)
+    )
+    if not runs:
+        raise_again(next(outcome for outcome in outcomes if isinstance(outcome, RunError)))
+    results = tuple(run.result for run in runs)
+    answers = [run.answers for run in runs]
+    over_chips = spreads(results)
+    software = results[0].software_accuracy
     met, sentence = verdict(
         over_chips,
         software_accuracy=software,
         method=recipe.goal.method,
+        compensation=recipe.judged_compensation,
         max_accuracy_loss=recipe.goal.max_accuracy_loss,
     )
+    missing = f" {len(failed)} of {len(todo)} chips failed." if failed else ""
     return RepeatedResult(
         recipe=recipe.name,
-        runs=runs,
+        runs=results,
+        failed=failed,
         spreads=over_chips,
+        differences=differences_of(answers, recipe.goal.method),
+        losses=losses_of(answers),
         software_accuracy=software,
-        goal_met=met,
-        verdict=f"{sentence} Mean of {len(runs)} chips.",
+        goal_met=met and not failed,
+        verdict=f"{sentence} Mean of {len(runs)} chips.{missing}",
     )

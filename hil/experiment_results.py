@@ -1,4 +1,4 @@
-"""What an experiment found: the results documents, and the verdict as a sentence. Runs nothing."""
+"""What an experiment found: the results documents, and their spread over chips. Runs nothing."""
 
 from __future__ import annotations
 
@@ -6,31 +6,30 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from hil.inference.plan_report import PlanReport
 from hil.metrics import confidence_interval_95
+from hil.paired import PairedDifference
 from hil.record import ChipIdentity
 
 __all__ = [
-    "METHOD_NAMES",
+    "RESULTS_VERSION",
+    "SOFTWARE",
+    "Difference",
     "ExperimentResult",
+    "FailedChip",
     "LayerPlace",
     "LayerPoint",
     "MethodResult",
     "Point",
     "RepeatedResult",
     "Spread",
-    "age_text",
     "spreads",
-    "verdict",
 ]
 
-METHOD_NAMES = {
-    "gdp": "gradient descent",
-    "verify": "program-and-verify",
-    "open_loop": "one open-loop pulse",
-}
-"""Programming methods in words."""
-
-_AGE_UNITS = ((86_400.0, "day", "days"), (3_600.0, "h", "h"), (60.0, "min", "min"))
+RESULTS_VERSION = 2
+"""Version of `ExperimentResult` and `RepeatedResult`."""
+SOFTWARE = "software"
+"""Stands for the float network where a method is compared with it."""
 
 
 class Document(BaseModel):
@@ -116,26 +115,50 @@ class MethodResult(Document):
     wall_s: float
 
 
+class Difference(Document):
+    """Accuracy of one method minus that of another, or of software, at a point.
+
+    Attributes:
+        method: The method.
+        to_method: What it is compared with: another method, or `SOFTWARE`.
+        age_s, compensation: The point; both methods are taken with the same compensation.
+        paired: The difference, paired by chip and by sample.
+    """
+
+    method: str
+    to_method: str
+    age_s: float
+    compensation: str
+    paired: PairedDifference
+
+
 class ExperimentResult(Document):
     """What a recipe found on one chip.
 
     Attributes:
         chip, address, seed: The chip, the address it was opened by, the seed of the host.
-        network, dataset, samples: What ran on what, on how many test images.
+        network, dataset, samples: What ran on what, on how many test samples.
+        trained: Whether the network has learnt; without, accuracies mean nothing.
+        sample_word: What the samples are: "images" or "recordings".
+        class_names: Classes in the order of their numbers.
         software_accuracy: Of the float network on the same images.
         quantised_accuracy: Of the same plan with exact integer products: converters, no physics.
         rows, cols: Size of a core.
         placement: Where the blocks lie (of one round, for a plan that reprograms).
         utilisation: Share of the cells of all cores that is used.
-        confusion: Confusion matrix (true, predicted) of the judged method at the last age with its
-            best compensation.
-        goal_method, max_accuracy_loss: The goal of the recipe.
+        plan: What the chip imposes on the network: splits, places, MVMs and chip time per sample.
+        differences: Judged method against every other one, at every point.
+        losses: Every method against software, at every point.
+        confusion: Confusion matrix (true, predicted) of the judged method and compensation at the
+            last age.
+        recall: Share of the samples of each class that it got right; None without samples.
+        goal_method, goal_compensation, max_accuracy_loss: The goal of the recipe.
         goal_met: Whether it was met.
         verdict: The finding in a sentence.
         chip_s, wall_s: Time of the whole run, on the chip and on this machine.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     recipe: str
     title: str
     chip: ChipIdentity
@@ -144,6 +167,9 @@ class ExperimentResult(Document):
     network: str
     dataset: str
     samples: int
+    trained: bool
+    sample_word: str
+    class_names: tuple[str, ...]
     software_accuracy: float
     quantised_accuracy: float
     methods: tuple[MethodResult, ...]
@@ -153,8 +179,13 @@ class ExperimentResult(Document):
     cols: int
     placement: tuple[LayerPlace, ...]
     utilisation: float
+    plan: PlanReport
+    differences: tuple[Difference, ...]
+    losses: tuple[Difference, ...]
     confusion: tuple[tuple[int, ...], ...]
+    recall: tuple[float | None, ...]
     goal_method: str
+    goal_compensation: str
     max_accuracy_loss: float
     goal_met: bool
     verdict: str
@@ -168,11 +199,6 @@ class ExperimentResult(Document):
             for p in self.points
             if (p.method, p.age_s, p.compensation) == (method, age_s, compensation)
         )
-
-    def best(self, method: str, age_s: float) -> Point:
-        """Return the best point over the compensations tried."""
-        candidates = [p for p in self.points if (p.method, p.age_s) == (method, age_s)]
-        return max(candidates, key=lambda p: p.accuracy)
 
     @property
     def ages_s(self) -> tuple[float, ...]:
@@ -198,13 +224,38 @@ class Spread(Document):
     mvm_error_half: float | None
 
 
-class RepeatedResult(Document):
-    """A recipe on several chips: every run, and the spread over them."""
+class FailedChip(Document):
+    """A chip of a repeated recipe whose run did not end.
 
-    schema_version: Literal[1] = 1
+    Attributes:
+        chip_seed, address: The chip.
+        folder: Its run folder, below that of the whole run.
+        kind, message: The error.
+    """
+
+    chip_seed: int
+    address: str
+    folder: str
+    kind: str
+    message: str
+
+
+class RepeatedResult(Document):
+    """A recipe on several chips: every run, and the spread over them.
+
+    Attributes:
+        runs: Of the chips that came to an end, in the order of their seeds.
+        failed: The others; with any, the goal is not met.
+        differences, losses: As of one run, over all chips.
+    """
+
+    schema_version: Literal[2] = 2
     recipe: str
     runs: tuple[ExperimentResult, ...]
+    failed: tuple[FailedChip, ...] = ()
     spreads: tuple[Spread, ...]
+    differences: tuple[Difference, ...]
+    losses: tuple[Difference, ...]
     software_accuracy: float
     goal_met: bool
     verdict: str
@@ -232,51 +283,3 @@ def spreads(runs: tuple[ExperimentResult, ...]) -> tuple[Spread, ...]:
             )
         )
     return tuple(rows)
-
-
-def verdict(
-    points: tuple[Point, ...] | tuple[Spread, ...],
-    *,
-    software_accuracy: float,
-    method: str,
-    max_accuracy_loss: float,
-) -> tuple[bool, str]:
-    """Judge a method against the goal at every age, with the best compensation; say it.
-
-    Returns:
-        Whether the goal was met, and the sentence to show.
-    """
-    worst: tuple[float, float, Point | Spread] | None = None
-    for age in sorted({p.age_s for p in points}):
-        best = max(
-            (p for p in points if p.method == method and p.age_s == age), key=lambda p: p.accuracy
-        )
-        loss = software_accuracy - best.accuracy
-        if worst is None or loss >= worst[0]:
-            worst = (loss, age, best)
-    if worst is None:
-        return False, "Nothing was measured."
-    loss, age, point = worst
-    met = loss <= max_accuracy_loss + 1e-12
-    compensation = (
-        "without compensation"
-        if point.compensation == "none"
-        else f"with {point.compensation.replace('_', '-')} compensation"
-    )
-    half = point.accuracy_half if isinstance(point, Spread) else None
-    spread = f" ± {half:.1%}" if half is not None else ""
-    return met, (
-        f"{'Goal met' if met else 'Goal not met'}: programmed by "
-        f"{METHOD_NAMES.get(method, method)}, the network classifies {point.accuracy:.1%}{spread} "
-        f"correctly at its weakest age ({age_text(age)}, {compensation}); software reaches "
-        f"{software_accuracy:.1%}, and a loss of {max_accuracy_loss * 100:.3g} points is allowed."
-    )
-
-
-def age_text(age_s: float) -> str:
-    """Write an age in the largest unit that gives at least one: 0 s, 200 s, 1 h, 3.5 days."""
-    for size, one, many in _AGE_UNITS:
-        if age_s >= size and not (one == "min" and age_s % size):
-            number = age_s / size
-            return f"{number:.3g} {one if number == 1 else many}"
-    return f"{age_s:.4g} s"

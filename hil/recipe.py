@@ -146,12 +146,14 @@ class GoalSection(Section):
     """When the run counts as a success.
 
     Attributes:
-        method: Programming method that is judged.
-        max_accuracy_loss: Most accuracy below software, as a fraction, at every age with the best
-            compensation of the list.
+        method: Programming method that is judged, and compared with the others.
+        compensation: Drift compensation with which it is judged, named before anything is measured;
+            None is the last of `time.compensation`.
+        max_accuracy_loss: Most accuracy below software, as a fraction, at every age.
     """
 
     method: Method = "gdp"
+    compensation: Compensation | None = None
     max_accuracy_loss: float = Field(default=0.03, ge=0.0, le=1.0)
 
 
@@ -178,10 +180,21 @@ class Recipe(Section):
             raise ValueError(
                 f"goal.method {self.goal.method!r} is not among programming.methods {list(methods)}"
             )
+        tried = self.time.compensation
+        if self.goal.compensation not in (None, *tried):
+            raise ValueError(
+                f"goal.compensation {self.goal.compensation!r} is not among time.compensation "
+                f"{list(tried)}"
+            )
         unused = set(self.programming.settings) - set(methods)
         if unused:
             raise ValueError(f"programming.settings has {sorted(unused)}, methods has it not")
         return self
+
+    @property
+    def judged_compensation(self) -> Compensation:
+        """Compensation with which the goal is judged."""
+        return self.goal.compensation or self.time.compensation[-1]
 
 
 def bundled_recipes() -> tuple[str, ...]:

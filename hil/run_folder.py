@@ -104,6 +104,20 @@ class RunFolder:
         run.update()
         return run
 
+    @classmethod
+    def resume(cls, path: Path, record: RunRecord) -> Self:
+        """Go on in the folder of an earlier attempt of the same run, under a new record.
+
+        Raises:
+            RecordError: It holds no record.
+            RequestError: The attempt had another name, address, seed or recipe; more or fewer chip
+                seeds are the same recipe.
+        """
+        _require_same(path, load_record(path), record)
+        run = cls(path, record)
+        run.update()
+        return run
+
     @property
     def record(self) -> RunRecord:
         """The record as last written."""
@@ -182,6 +196,26 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise RecordError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _require_same(path: Path, earlier: RunRecord, record: RunRecord) -> None:
+    for field in ("name", "address", "seed"):
+        before, now = getattr(earlier, field), getattr(record, field)
+        if before != now:
+            raise RequestError(
+                f"{path} holds a run with {field} {before!r}, not {now!r}; resume with the options "
+                "of its first attempt, or give another --out"
+            )
+    tables = set(earlier.recipe or {}) | set(record.recipe or {})
+    for table in sorted(tables):
+        before, now = ((r.recipe or {}).get(table) for r in (earlier, record))
+        if table == "chip" and isinstance(before, dict) and isinstance(now, dict):
+            before, now = ({**chip, "seeds": None} for chip in (before, now))
+        if before != now:
+            raise RequestError(
+                f"{path} holds a run of another recipe: {table} was {before}, is {now}; resume "
+                "with the options of its first attempt, or give another --out"
+            )
 
 
 def _free_folder(path: Path) -> Path:

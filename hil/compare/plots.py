@@ -10,7 +10,7 @@ import numpy as np
 
 from hil.compare.plan import Setting
 from hil.compare.summary import ComparisonSummary, ErrorSpread, Spread
-from hil.experiment_results import age_text
+from hil.experiment_words import age_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
