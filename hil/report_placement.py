@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_placement"]
+__all__ = ["draw_placement", "placement_figure"]
 
 # Tints of Okabe & Ito (2008), told apart by colour-blind readers; dark ink stays legible on all.
 _TINTS = ("#8fc1e3", "#f6d186", "#8fd6bd", "#e9bdd6", "#f2a97e", "#d9d27a", "#c9c9c9", "#b9a7d9")
@@ -43,6 +43,14 @@ class _Panel:
 
 
 def draw_placement(placements: Sequence[Placement]) -> bytes:
+    """Draw `placement_figure` as PNG bytes."""
+    buffer = io.BytesIO()
+    figure = placement_figure(placements)
+    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def placement_figure(placements: Sequence[Placement]) -> Figure:
     """Draw the blocks of every layer on their cores, to scale; free cells stay blank.
 
     One placement shows every core, several show the cores that each round uses. A block that is
@@ -61,9 +69,7 @@ def draw_placement(placements: Sequence[Placement]) -> bytes:
     for axis in axes[: len(shown) : columns]:
         axis.set_ylabel("row", fontsize=8)
     _key(figure, names, placements, more=max(0, left))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
-    return buffer.getvalue()
+    return figure
 
 
 def _panels(placements: Sequence[Placement]) -> list[_Panel]:
