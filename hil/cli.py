@@ -14,6 +14,7 @@ from hil.cli_bench import bench
 from hil.cli_chip import calibrate, info, program
 from hil.cli_compare import compare_programming
 from hil.cli_data import data
+from hil.cli_infer import infer
 from hil.cli_output import say
 from hil.cli_plan import plan
 from hil.cli_run import demo, report, run
@@ -63,6 +64,7 @@ hil plan digits
 hil run digits --core "sim:hermes?cores=2&seed=3" --out runs/three
 hil run digits --set data.samples=64 --set "time.ages_s=\\[0, 60]"
 hil report runs/three
+hil infer seven.png --run runs/three
 
 [bold]EXIT CODES[/bold]
 
@@ -91,6 +93,7 @@ app.command(rich_help_panel=_EXPERIMENTS)(demo)
 app.command(rich_help_panel=_EXPERIMENTS)(plan)
 app.command(rich_help_panel=_EXPERIMENTS)(run)
 app.command(rich_help_panel=_EXPERIMENTS)(report)
+app.command(rich_help_panel=_EXPERIMENTS)(infer)
 app.command(rich_help_panel=_CHIP)(info)
 app.command(rich_help_panel=_CHIP)(program)
 app.command(rich_help_panel=_CHIP)(calibrate)
