@@ -52,7 +52,7 @@ def load_document(
     """
     path = Path(name_or_path)
     kind, known = shelf.kind, bundled_documents(shelf)
-    if path.suffix == ".toml" or path.exists():
+    if path.suffix == ".toml" or path.is_file():
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
