@@ -1,4 +1,4 @@
-"""Commands bench mvm, bench program, bench loopback."""
+"""Commands bench mvm, bench inference, bench program, bench loopback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GOAL_BATCH = 128
 """Smallest batch that the goal of `bench mvm` is about."""
 
 bench = typer.Typer(
-    help="Time MVMs and programming against a yardstick measured in the same run.",
+    help="Time MVMs, inference and programming against a yardstick measured in the same run.",
     no_args_is_help=True,
 )
 
@@ -80,6 +80,86 @@ def mvm(
         ],
     )
     _end("bench mvm", folder, results, met)
+
+
+@bench.command()
+def inference(
+    *,
+    network: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Bundled checkpoint, .safetensors file, or network name (random weights).",
+        ),
+    ] = "resnet9-cifar10",
+    core: Annotated[
+        str, typer.Option("--core", metavar="ADDRESS", help="Address of the chip.")
+    ] = "sim:hermes?cores=2&seed=7",
+    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Samples per run.")] = 256,
+    repeats: Annotated[int, typer.Option(min=3, max=10_000, help="Timed repeats.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of torch.")] = 1,
+    method: Annotated[
+        MethodName, typer.Option(help="How the layers are written.")
+    ] = MethodName.OPEN_LOOP,
+    goal: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            metavar="RATIO",
+            help="Exit with 1 if a run takes over this many times the plain network.",
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+) -> None:
+    """Time layer-serial inference as a ratio to the plain torch network, by layer and by part.
+
+    All layers are resident, every effect of the address is on. Inputs are noise. Example:
+
+    hil bench inference --network resnet9-digits --batch 64 --repeats 3
+    """
+    from hil.bench import bench_inference  # noqa: PLC0415
+
+    with run_folder("bench-inference", out, seed=seed, address=core) as folder:
+        with make_progress() as progress:
+            found = bench_inference(
+                core,
+                network=network,
+                batch=batch,
+                repeats=repeats,
+                threads=threads,
+                method=method.value,
+                seed=seed,
+                progress=progress,
+            )
+        met = goal is None or found.ratio <= goal
+        results = _close(folder, found, met)
+    table(
+        f"{found.network}, batch {found.batch}, on {found.model}, {found.machine.processor}",
+        ("layer", "size", "blocks", "MVMs/sample", "time", "share", "torch", "ratio"),
+        [
+            (
+                layer.name,
+                f"{layer.rows} x {layer.cols}",
+                str(layer.blocks),
+                f"{layer.mvms_per_sample:g}",
+                duration_text(layer.layer_s),
+                f"{layer.share:.0%}",
+                duration_text(layer.torch_s),
+                f"{layer.layer_s / layer.torch_s:.1f}",
+            )
+            for layer in found.layers
+        ],
+    )
+    say("; ".join(f"{part} {share:.0%}" for part, share in found.shares.items()))
+    say(
+        f"{found.samples_per_s:.0f} samples/s; {duration_text(found.run_s)} a batch, plain network "
+        f"{duration_text(found.torch_s)}: ratio {found.ratio:.2f} (quartiles "
+        f"{found.ratio_quartiles[0]:.2f} ... {found.ratio_quartiles[1]:.2f}; in processor time "
+        f"{found.cpu_ratio:.2f}); peak memory "
+        f"{found.peak_bytes / 1e6:.0f} MB, plain network {found.torch_peak_bytes / 1e6:.0f} MB"
+    )
+    _end("bench inference", folder, results, met)
 
 
 @bench.command()
