@@ -222,8 +222,7 @@ class PhysicalArray:
         if request.mode is MvmMode.REFERENCE or not self._effects.read_noise:
             out.add_(z, alpha=converter.noise_codes)
         else:
-            level = x.to(self._variance_dtype)
-            read = (level * level) @ product.variance
+            read = torch.square(x.to(self._variance_dtype)) @ product.variance
             out.addcmul_(torch.add(read, converter.noise_variance).sqrt_(), z)
         return converter.convert(
             out, self._info.output_codes.min_code, self._info.output_codes.max_code

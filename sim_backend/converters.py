@@ -104,6 +104,6 @@ class OutputConverter:
 
     def convert(self, codes: Float[Tensor, "*s"], low: int, high: int) -> tuple[Codes, Mask]:
         """Round in place and clip to low...high; return codes and where they were clipped."""
-        wide = codes.round_().clamp_(low - 1, high + 1).to(torch.int16).cpu().numpy()
-        clipped = np.clip(wide, low, high)
-        return clipped, clipped != wide
+        wide = codes.round_().clamp_(low - 1, high + 1).to(torch.int16).cpu()
+        clipped = wide.clamp(low, high).numpy()
+        return clipped, clipped != wide.numpy()

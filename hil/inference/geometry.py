@@ -125,7 +125,8 @@ class ConvGeometry(Geometry):
                 slice(start, start + (n - 1) * s + 1, s)
                 for start, n, s in zip(starts, out, self.stride, strict=True)
             )
-            taken[(..., *offset)] = source[(slice(None), *window)]
+            place: Any = (..., *offset)
+            taken[place] = source[(slice(None), *window)]
         return torch.from_numpy(taken.reshape(-1, self.rows))
 
     @override

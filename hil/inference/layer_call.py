@@ -1,8 +1,9 @@
-"""One call of a layer: activations in, activations out, a piece of the batch at a time.
+"""One call of a layer: activations in, activations out, a strip of the batch at a time.
 
-A piece is what the multiplier takes at once. Its codes, vectors and products stay in the
-processor's cache; of the whole batch only input and output are held, and the sums where another
-stage adds to them or batch-norm statistics need them. Knows no graph and no chip.
+A strip is worked on in pieces that the multiplier takes at once. Codes, vectors and products of a
+strip stay in the processor's cache; of the whole batch only input and output are held, and the
+sums where another stage adds to them or batch-norm statistics need them. Knows no graph and no
+chip.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,10 @@ Array = npt.NDArray[np.float64]
 
 ERROR_VECTORS = 1024
 """Vectors per layer call whose exact product is computed, for the MVM error."""
+
+STRIP_VECTORS = 4096
+"""Vectors that are quantised and scaled together: enough that the calls cost little, few enough for
+the cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +66,7 @@ class LayerRun:
 
 @dataclass(kw_only=True)
 class _Tally:
-    """What the pieces add up to."""
+    """What the strips add up to."""
 
     mvms: int = 0
     saturated: int = 0
@@ -73,11 +78,27 @@ class _Tally:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Piece:
-    """Items first...last-1 of the batch, and their vectors."""
+class _Items:
+    """Items start...stop-1 of the batch, `positions` vectors each."""
 
-    items: slice
-    vectors: slice
+    start: int
+    stop: int
+    positions: int
+
+    @property
+    def items(self) -> slice:
+        """Their places in the batch."""
+        return slice(self.start, self.stop)
+
+    @property
+    def vectors(self) -> slice:
+        """Places of their vectors among all."""
+        return slice(self.start * self.positions, self.stop * self.positions)
+
+    def parts(self, size: int) -> Iterator[_Items]:
+        """Cut them into parts of at most `size` items."""
+        for start in range(self.start, self.stop, size):
+            yield _Items(start=start, stop=min(start + size, self.stop), positions=self.positions)
 
 
 class LayerCall:
@@ -87,7 +108,7 @@ class LayerCall:
         layer: The layer.
         x: Its input, batch first.
         multiplier: What makes the products.
-        tell: Called after each piece with the vectors done of all.
+        tell: Called after each strip with the vectors done of all.
     """
 
     def __init__(
@@ -104,10 +125,12 @@ class LayerCall:
         self._tell = tell
         item = self._geometry.pad(x[:1]).shape[1:]
         self._padded_shape = torch.Size((x.shape[0], *item))
-        self._positions = self._geometry.positions(self._padded_shape)
-        self._vectors = x.shape[0] * self._positions
+        positions = self._geometry.positions(self._padded_shape)
+        self._all = _Items(start=0, stop=x.shape[0], positions=positions)
+        self._piece = max(1, multiplier.max_batch // max(1, positions))
+        self._strip = self._piece * max(1, STRIP_VECTORS // max(1, self._piece * positions))
         self._tally = _Tally()
-        self._error = _ErrorSample(layer, x.shape[0], self._positions)
+        self._error = _ErrorSample(layer, self._all)
 
     def run(self, correction: NormCorrection | None) -> Tensor:
         """Return the layer's output, with a batch-norm correction or none."""
@@ -116,8 +139,8 @@ class LayerCall:
             self._finish_all(self._sums(), correction, y)
             return y
         for stage in self._multiplier.stages(self._layer):
-            for piece, units in self._products(stage):
-                self._finish(piece, units, correction, y)
+            for strip, units in self._products(stage):
+                self._finish(strip, units, correction, y)
         return y
 
     def run_reestimating(self, norm: NormTarget, items: int) -> tuple[Tensor, NormCorrection]:
@@ -129,7 +152,7 @@ class LayerCall:
         """
         y = torch.empty(self._geometry.output_shape(self._padded_shape), dtype=self._x.dtype)
         units = self._sums()
-        leading = self._scaled(accumulate(units[: items * self._positions]))
+        leading = self._scaled(accumulate(units[: items * self._all.positions]))
         correction = NormCorrection.between(leading, norm)
         self._finish_all(units, correction, y)
         return y, correction
@@ -139,7 +162,7 @@ class LayerCall:
         tally = self._tally
         return LayerRun(
             layer=self._layer.name,
-            vectors=self._vectors,
+            vectors=self._all.vectors.stop,
             mvms=tally.mvms,
             mvm_error=self._error.value(),
             saturated=tally.saturated,
@@ -151,57 +174,52 @@ class LayerCall:
 
     def _sums(self) -> Array:
         """Sums of all stages, (vectors, cols)."""
-        units = np.zeros((self._vectors, self._layer.cols))
+        units = np.zeros((self._all.vectors.stop, self._layer.cols))
         for stage in self._multiplier.stages(self._layer):
-            for piece, more in self._products(stage):
-                units[piece.vectors] += more
+            for strip, more in self._products(stage):
+                units[strip.vectors] += more
         return units
 
-    def _products(self, stage: Stage) -> Iterator[tuple[_Piece, Array]]:
-        """Multiply piece by piece; what is done with a piece counts to the time of the call."""
-        tally = self._tally
+    def _products(self, stage: Stage) -> Iterator[tuple[_Items, Array]]:
+        """Multiply strip by strip; what is done with a strip counts to the time of the call."""
+        layer, tally = self._layer, self._tally
         began_s, began = self._multiplier.now_s(), time.perf_counter()
-        for piece in self._pieces():
-            padded = self._geometry.pad(self._x[piece.items])
-            tally.clipped += _beyond(padded, self._layer.input_range)
+        for strip in self._all.parts(self._strip):
+            padded = self._geometry.pad(self._x[strip.items])
+            tally.clipped += _beyond(padded, layer.input_range)
             tally.inputs += padded.numel()
-            codes = quantise(padded, self._layer.input_range, self._layer.input_levels)
-            vectors = self._geometry.vectors(codes).numpy()
-            made = stage(vectors)
-            tally.mvms += made.mvms
-            tally.saturated += made.saturated
-            tally.converted += made.converted
-            self._error.take_inputs(piece.items, vectors)
-            yield piece, made.units
-            self._tell(piece.vectors.stop, self._vectors)
+            codes = quantise(padded, layer.input_range, layer.input_levels)
+            self._error.take_inputs(strip, codes)
+            units = np.empty((strip.vectors.stop - strip.vectors.start, layer.cols))
+            for piece in _Items(start=0, stop=codes.shape[0], positions=strip.positions).parts(
+                self._piece
+            ):
+                made = stage(self._geometry.vectors(codes[piece.items]).numpy())
+                units[piece.vectors] = made.units
+                tally.mvms += made.mvms
+                tally.saturated += made.saturated
+                tally.converted += made.converted
+            yield strip, units
+            self._tell(strip.vectors.stop, self._all.vectors.stop)
         tally.chip_s += self._multiplier.now_s() - began_s
         tally.wall_s += time.perf_counter() - began
 
-    def _pieces(self) -> Iterator[_Piece]:
-        items, positions = self._x.shape[0], self._positions
-        step = max(1, self._multiplier.max_batch // max(1, positions))
-        for start in range(0, items, step):
-            stop = min(start + step, items)
-            yield _Piece(
-                items=slice(start, stop), vectors=slice(start * positions, stop * positions)
-            )
-
     def _finish_all(self, units: Array, correction: NormCorrection | None, y: Tensor) -> None:
-        for piece in self._pieces():
-            self._finish(piece, units[piece.vectors], correction, y)
+        for strip in self._all.parts(self._strip):
+            self._finish(strip, units[strip.vectors], correction, y)
 
     def _finish(
-        self, piece: _Piece, units: Array, correction: NormCorrection | None, y: Tensor
+        self, strip: _Items, units: Array, correction: NormCorrection | None, y: Tensor
     ) -> None:
-        """Scale the sums of a piece and write them to its place in the output."""
+        """Scale the sums of a strip and write them to its place in the output."""
         rounded = accumulate(units)
-        self._error.take_outputs(piece.items, rounded)
+        self._error.take_outputs(strip, rounded)
         scaled = self._scaled(rounded)
         if correction is not None:
             scaled *= correction.scale
             scaled += correction.offset
-        shape = torch.Size((piece.items.stop - piece.items.start, *self._padded_shape[1:]))
-        y[piece.items] = self._geometry.restore(torch.from_numpy(scaled), shape)
+        shape = torch.Size((strip.stop - strip.start, *self._padded_shape[1:]))
+        y[strip.items] = self._geometry.restore(torch.from_numpy(scaled), shape)
 
     def _scaled(self, rounded: Array) -> Array:
         layer = self._layer
@@ -211,40 +229,43 @@ class LayerCall:
 class _ErrorSample:
     """Inputs and outputs of items spread evenly over the batch, for the MVM error."""
 
-    def __init__(self, layer: AnalogLayer, items: int, positions: int) -> None:
+    def __init__(self, layer: AnalogLayer, batch: _Items) -> None:
         self._layer = layer
-        self._positions = positions
-        wanted = min(items, max(1, ERROR_VECTORS // max(1, positions)))
-        self._chosen = np.unique(np.linspace(0, items - 1, wanted).astype(int))
-        self._inputs: dict[int, npt.NDArray[np.integer[Any]]] = {}
+        wanted = min(batch.stop, max(1, ERROR_VECTORS // max(1, batch.positions)))
+        self._chosen = np.unique(np.linspace(0, batch.stop - 1, wanted).astype(int))
+        self._codes: dict[int, Tensor] = {}
         self._outputs: dict[int, Array] = {}
 
-    def take_inputs(self, items: slice, vectors: npt.NDArray[np.integer[Any]]) -> None:
-        """Keep what is wanted of a piece's input codes; another stage sees the same again."""
-        self._inputs[items.start] = vectors[self._rows(items)]
+    def take_inputs(self, strip: _Items, codes: Tensor) -> None:
+        """Keep what is wanted of a strip's input codes; another stage sees the same again."""
+        inside = self._inside(strip)
+        if inside.size:
+            self._codes[strip.start] = codes[torch.from_numpy(inside)]
 
-    def take_outputs(self, items: slice, units: Array) -> None:
-        """Keep what is wanted of a piece's sums."""
-        self._outputs[items.start] = units[self._rows(items)]
+    def take_outputs(self, strip: _Items, units: Array) -> None:
+        """Keep what is wanted of a strip's sums."""
+        inside = self._inside(strip)
+        if inside.size:
+            items = units.reshape(strip.stop - strip.start, strip.positions, units.shape[1])
+            self._outputs[strip.start] = items[inside].reshape(-1, units.shape[1])
 
     def value(self) -> float | None:
         """MVM error in units of the weights; None without a product other than 0."""
-        if not self._inputs:
+        if not self._codes:
             return None
         weights, unit = self._layer.weight_codes, self._layer.weight_per_unit
-        exact = np.concatenate(list(self._inputs.values())).astype(np.float64) @ weights
+        vectors = self._layer.geometry.vectors(torch.cat(list(self._codes.values()))).numpy()
+        exact = vectors.astype(np.float64) @ weights
         got = np.concatenate(list(self._outputs.values()))
         try:
             return mvm_error(got * unit, exact * unit)
         except RequestError:
             return None
 
-    def _rows(self, items: slice) -> npt.NDArray[np.intp]:
-        """Places of the chosen items' vectors within a piece."""
-        inside = (self._chosen >= items.start) & (self._chosen < items.stop)
-        first = (self._chosen[inside] - items.start) * self._positions
-        rows: npt.NDArray[np.intp] = (first[:, None] + np.arange(self._positions)).ravel()
-        return rows
+    def _inside(self, strip: _Items) -> npt.NDArray[np.int64]:
+        """Chosen items of a strip, counted from its first."""
+        inside = (self._chosen >= strip.start) & (self._chosen < strip.stop)
+        return self._chosen[inside] - strip.start
 
 
 def _beyond(padded: Tensor, input_range: float) -> int:

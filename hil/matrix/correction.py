@@ -56,5 +56,6 @@ class Correction:
         """Return corrected outputs (batch, cols), S, that were measured in `output_range`."""
         fit = self.fits.get(output_range)
         corrected = siemens.copy() if fit is None else fit.apply(siemens)
-        corrected *= self.drift_scale
+        if self.drift is not None:
+            corrected *= self.drift_scale
         return corrected
