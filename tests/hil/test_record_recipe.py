@@ -21,7 +21,7 @@ data = { dataset = "digits" }
 
 @pytest.mark.parametrize("name", bundled_recipes())
 def test_every_bundled_recipe_is_valid_and_named_as_its_file(name):
-    assert load_recipe(name).name == name
+    assert load_recipe(name).name == name.replace("_", "-")
 
 
 def test_defaults_fill_what_a_recipe_leaves_out():
@@ -46,10 +46,12 @@ def test_defaults_fill_what_a_recipe_leaves_out():
         ("programming.methods=['verify']", ["goal.method 'gdp'", "verify"]),
         ("programming.settings.open_loop.a=1", ["open_loop"]),
         ("network.checkpoint.name=1", ["'checkpoint'", "not a table"]),
-        ("samples", ["not key=value", "--set data.samples=64"]),
+        ("samples", ["not key=value", "for example --set"]),
         ("=3", ["not key=value"]),
         ("schema_version=2", ["schema_version = 2"]),
         ("chip.seeds=[-1]", ["chip.seeds.0 = -1"]),
+        ("chip.seeds=[3, 4, 3]", ["seeds lists a chip twice"]),
+        ("goal.compensation=per_column", ["'per_column'", "not among time.compensation"]),
     ],
 )
 def test_a_bad_override_is_one_sentence_with_value_range_and_next_step(override, words):
@@ -73,7 +75,7 @@ def test_text_that_is_not_toml_and_recipes_that_do_not_exist_are_refused(tmp_pat
         load_recipe("no-such-recipe")
     with pytest.raises(RequestError, match="cannot be read"):
         load_recipe(str(tmp_path / "gone.toml"))
-    with pytest.raises(RequestError, match="cannot be read"):
+    with pytest.raises(RequestError, match="neither a file nor bundled"):
         load_recipe(str(tmp_path))
 
 
@@ -88,6 +90,11 @@ def test_later_overrides_win_and_bare_words_are_text():
     )
     assert recipe.mapping.plan == "reprogram"
     assert recipe.goal.method == "verify"
+
+
+def test_the_last_compensation_is_judged_unless_the_goal_names_one():
+    assert load_recipe("digits").judged_compensation == "affine"
+    assert load_recipe("digits", ("goal.compensation=none",)).judged_compensation == "none"
 
 
 def test_a_recipe_survives_its_own_document():
