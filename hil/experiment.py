@@ -73,7 +73,7 @@ def run_experiment(
         chip=ChipIdentity.of(chip.info),
         address=chip.address,
         seed=session.seed,
-        network=prepared.network_name,
+        network=prepared.network.name,
         dataset=recipe.data.dataset,
         samples=len(prepared.test),
         trained=prepared.trained,

@@ -59,7 +59,7 @@ def plan_recipe(
         algorithm(name, **recipe.programming.settings.get(name, {}))
         for name in recipe.programming.methods
     ]
-    module, name = load_network(recipe.network, seed)
+    module, spec = load_network(recipe.network, seed)
     found = _samples(recipe, data_dir)
     samples = _noise(recipe.network, seed) if found is None else found
     with open_chip(address) as chip:
@@ -73,7 +73,7 @@ def plan_recipe(
         ranges_calibrated=found is not None,
     )
     return RecipePlan(
-        network=name,
+        network=spec.name,
         trained=recipe.network.untrained is None,
         samples=0 if found is None else len(found),
         report=report,

@@ -14,7 +14,12 @@ from hil.mapping import Scaling
 from hil.programming import algorithm
 from hil.recipe import NetworkSection, Recipe
 from hil.training import Dataset, Split, load_checkpoint, load_dataset
-from hil.training.networks.registry import build_network, initialise_, network_spec
+from hil.training.networks.registry import (
+    NetworkSpec,
+    build_network,
+    initialise_,
+    network_spec,
+)
 from hil.training.streams import stream
 
 __all__ = [
@@ -37,7 +42,7 @@ class PreparedExperiment:
 
     Attributes:
         recipe: The recipe.
-        network_name: Name of the network.
+        network: The network as a document.
         trained: Whether its weights come from training.
         module: The network, float, in evaluation mode.
         plan: The network planned for signed 8-bit inputs.
@@ -48,7 +53,7 @@ class PreparedExperiment:
     """
 
     recipe: Recipe
-    network_name: str
+    network: NetworkSpec
     trained: bool
     module: nn.Module
     plan: NetworkPlan
@@ -74,13 +79,13 @@ def prepare_experiment(
     """
     for method in recipe.programming.methods:
         algorithm(method, **recipe.programming.settings.get(method, {}))
-    module, name = load_network(recipe.network, seed)
+    module, spec = load_network(recipe.network, seed)
     dataset = _load_data(recipe, data_dir)
     word = _sample_word(dataset)
     calibration, test = (_as_inputs(part, recipe) for part in (dataset.train, dataset.test))
     return PreparedExperiment(
         recipe=recipe,
-        network_name=name,
+        network=spec,
         trained=recipe.network.untrained is None,
         module=module,
         plan=plan_of(recipe, module, calibration, DEFAULT_INPUT_LEVELS),
@@ -91,8 +96,8 @@ def prepare_experiment(
     )
 
 
-def load_network(section: NetworkSection, seed: int = 0) -> tuple[nn.Module, str]:
-    """Load the checkpoint, or build the network and draw its weights; return it and its name.
+def load_network(section: NetworkSection, seed: int = 0) -> tuple[nn.Module, NetworkSpec]:
+    """Load the checkpoint, or build the network and draw its weights; return it and its document.
 
     Raises:
         RequestError: Unknown checkpoint or network.
@@ -100,11 +105,11 @@ def load_network(section: NetworkSection, seed: int = 0) -> tuple[nn.Module, str
     """
     if section.untrained is None:
         module, metadata = load_checkpoint(str(section.checkpoint))
-        return module, metadata.network.name
+        return module, metadata.network
     spec = network_spec(section.untrained)
     module = build_network(spec)
     initialise_(module, stream(seed, "untrained"))
-    return module.eval(), spec.name
+    return module.eval(), spec
 
 
 def plan_of(recipe: Recipe, module: nn.Module, samples: Split, input_levels: int) -> NetworkPlan:

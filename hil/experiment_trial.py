@@ -27,6 +27,7 @@ from hil.inference import (
     Plan,
     deploy,
 )
+from hil.kept import KeptNetwork, keep_deployment
 from hil.mapping import Placement
 from hil.matrix import ProgrammingReport
 from hil.programming import algorithm
@@ -106,6 +107,8 @@ class Trial:
                     )
         if cost is None:
             raise RequestError("a recipe needs at least one age and one compensation")
+        if method == recipe.goal.method and deployment.settings.plan is Plan.RESIDENT:
+            self._keep(deployment)
         return Finding(
             cost=cost,
             points=tuple(points),
@@ -137,6 +140,19 @@ class Trial:
         )
         tell.finish()
         return classes_of(outputs)
+
+    def _keep(self, deployment: Deployment) -> None:
+        """Keep the judged network as it stands, before another method overwrites its cells."""
+        prepared, wanted = self._prepared, self._recipe.judged_compensation
+        if deployment.compensation.value != wanted:
+            deployment.compensate(wanted, prepared.calibration.images)
+        kept = KeptNetwork(
+            network=prepared.network,
+            trained=prepared.trained,
+            dataset=self._recipe.data.dataset,
+            class_names=prepared.class_names,
+        )
+        keep_deployment(deployment, self._session.folder.path, kept)
 
     def _share_right(self, answers: Classes) -> float:
         return float(np.mean(answers == self._prepared.test.labels.numpy()))
