@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from hil.errors import RequestError
 from hil.training.speech import MfccSettings, mfcc, speech_inputs
-from hil.training.speech.mfcc import FULL_SCALE
+from hil.training.speech.mfcc import CHUNK, FULL_SCALE
 
 GOLDEN = Path(__file__).parent / "golden" / "mfcc.npz"
 SETTINGS = MfccSettings()
@@ -86,8 +86,9 @@ def _dct40() -> torch.Tensor:
     return torch.from_numpy(dct(np.eye(40), axis=1, norm="ortho"))
 
 
-def test_batch_equals_its_halves_bit_for_bit():
-    clips = (noise(3, 7) * FULL_SCALE).round().to(torch.int16)
+@pytest.mark.parametrize(("count", "samples"), [(7, 16_000), (CHUNK + 5, 1_300)])
+def test_batch_equals_its_parts_bit_for_bit(count, samples):
+    clips = (noise(3, count, samples=samples) * FULL_SCALE).round().to(torch.int16)
     whole = speech_inputs(clips)
     assert torch.equal(whole, torch.cat([speech_inputs(clips[:2]), speech_inputs(clips[2:])]))
 

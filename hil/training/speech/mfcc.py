@@ -26,6 +26,8 @@ SAMPLES = 16_000
 """Samples of a recording: one second."""
 FULL_SCALE = 32_768.0
 """Sample value that counts as amplitude 1 (16 bit)."""
+CHUNK = 256
+"""Recordings transformed at a time: 0.3 GB of intermediate values for one second each."""
 MEL_HZ = 700.0
 """Corner of the mel scale: mel = 2595 log10(1 + f / 700 Hz) (O'Shaughnessy 1987)."""
 
@@ -117,9 +119,14 @@ def speech_inputs(
 ) -> Float[Tensor, "n 1 frames coefficients"]:
     """Turn 16-bit recordings into network inputs, float32; (n, 1, 49, 10) from one second each."""
     chosen = settings or MfccSettings()
-    features = mfcc(recordings.double() / FULL_SCALE, chosen)
-    mean, std = (features.new_tensor(v) for v in (chosen.mean, chosen.std))
-    return ((features - mean) / std).float().unsqueeze(1)
+    parts = [_scaled(part, chosen) for part in recordings.split(CHUNK)]
+    return torch.cat(parts).unsqueeze(1)
+
+
+def _scaled(recordings: Tensor, settings: MfccSettings) -> Tensor:
+    features = mfcc(recordings.double() / FULL_SCALE, settings)
+    mean, std = (features.new_tensor(v) for v in (settings.mean, settings.std))
+    return ((features - mean) / std).float()
 
 
 class _Tables:
