@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,19 @@ if TYPE_CHECKING:
     from hil.core import Core
     from hil.info import CoreInfo, MvmMode
 
-__all__ = ["BlockMvm", "choose_output_range", "exact_output", "measure_mvm", "whole"]
+__all__ = [
+    "BlockMvm",
+    "CodeMvm",
+    "choose_output_range",
+    "exact_output",
+    "measure_codes",
+    "measure_mvm",
+    "whole",
+]
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.integer[Any]]
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,6 +34,16 @@ class BlockMvm:
     """Measured outputs of a block: siemens (batch, cols), saturated (batch, cols), end time s."""
 
     siemens: Array
+    saturated: npt.NDArray[np.bool_]
+    at_s: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CodeMvm:
+    """Measured outputs of a block: codes (batch, cols) of `step_siemens`, saturated, end time s."""
+
+    codes: IntArray
+    step_siemens: float
     saturated: npt.NDArray[np.bool_]
     at_s: float
 
@@ -56,15 +75,15 @@ def choose_output_range(
     return len(info.output_ranges_siemens) - 1
 
 
-def measure_mvm(
+def measure_codes(
     core: Core,
     input_codes: IntArray,
     *,
     window: Window | None = None,
     output_range: int | None = None,
     mode: MvmMode | None = None,
-) -> BlockMvm:
-    """Run a batch of any length in chunks of `max_batch` and return outputs in siemens.
+) -> CodeMvm:
+    """Run a batch of any length in chunks of `max_batch` and return output codes.
 
     Args:
         core: The core; its output range is changed only if `output_range` differs from it.
@@ -79,16 +98,45 @@ def measure_mvm(
         core.configure(CoreSettings(output_range=output_range))
         current = output_range
     step = info.output_step_siemens(current or 0)
-    place = window or whole(info)
     batch = input_codes.shape[0]
-    out = np.empty((batch, place.cols), np.float64)
-    saturated = np.empty((batch, place.cols), np.bool_)
-    at_s = core.now_s() if batch == 0 else 0.0
-    for start in range(0, batch, info.max_batch):
-        stop = min(start + info.max_batch, batch)
-        result = core.mvm(MvmRequest(input_codes=input_codes[start:stop], window=window, mode=mode))
-        out[start:stop] = result.output_codes  # converted, then scaled: faster than at once
-        saturated[start:stop] = result.saturated
-        at_s = result.at_s
-    out *= step
-    return BlockMvm(siemens=out, saturated=saturated, at_s=at_s)
+    if batch == 0:
+        shape = (0, (window or whole(info)).cols)
+        return CodeMvm(
+            codes=np.empty(shape, info.output_codes.dtype),
+            step_siemens=step,
+            saturated=np.empty(shape, np.bool_),
+            at_s=core.now_s(),
+        )
+    results = [
+        core.mvm(
+            MvmRequest(
+                input_codes=input_codes[start : start + info.max_batch], window=window, mode=mode
+            )
+        )
+        for start in range(0, batch, info.max_batch)
+    ]
+    return CodeMvm(
+        codes=_joined([r.output_codes for r in results]),
+        step_siemens=step,
+        saturated=_joined([r.saturated for r in results]),
+        at_s=results[-1].at_s,
+    )
+
+
+def measure_mvm(
+    core: Core,
+    input_codes: IntArray,
+    *,
+    window: Window | None = None,
+    output_range: int | None = None,
+    mode: MvmMode | None = None,
+) -> BlockMvm:
+    """Run a batch of any length and return outputs in siemens; arguments as `measure_codes`."""
+    seen = measure_codes(core, input_codes, window=window, output_range=output_range, mode=mode)
+    siemens = seen.codes.astype(np.float64)
+    siemens *= seen.step_siemens
+    return BlockMvm(siemens=siemens, saturated=seen.saturated, at_s=seen.at_s)
+
+
+def _joined(parts: list[npt.NDArray[T]]) -> npt.NDArray[T]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -14,7 +14,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["NormCorrection", "NormTarget", "accumulate", "quantise", "scale_outputs"]
+__all__ = [
+    "ACCUMULATOR_STEPS",
+    "NormCorrection",
+    "NormTarget",
+    "accumulate",
+    "quantise",
+    "scale_outputs",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -59,17 +66,16 @@ def quantise(x: Tensor, input_range: float, levels: int) -> Int[Tensor, "*shape"
 
 
 def accumulate(units: Array) -> Array:
-    """Round sums of products, in units of weight code times input code, to the accumulator."""
-    rounded = units * ACCUMULATOR_STEPS
-    np.rint(rounded, out=rounded)
-    rounded /= ACCUMULATOR_STEPS
-    return rounded
+    """Return sums of products, in units of weight code times input code, as accumulator steps."""
+    steps = units * ACCUMULATOR_STEPS
+    return np.rint(steps, out=steps)
 
 
 def scale_outputs(
-    units: Array, weight_per_unit: Array, input_per_code: float, bias: Array
+    steps: Array, weight_per_unit: Array, input_per_code: float, bias: Array
 ) -> Array:
-    """Return outputs (n, cols): units * weight * input + bias, per col."""
-    scaled = units * (weight_per_unit * input_per_code)
-    scaled += bias
-    return scaled
+    """Return outputs (n, cols) of accumulator steps: units * weight * input + bias, per col."""
+    # The steps of a unit are a power of two: to divide by them rounds nothing.
+    outputs = steps * (weight_per_unit * input_per_code / ACCUMULATOR_STEPS)
+    outputs += bias
+    return outputs

@@ -19,7 +19,13 @@ import torch
 from torch import Tensor
 
 from hil.errors import RequestError
-from hil.inference.digital import NormCorrection, accumulate, quantise, scale_outputs
+from hil.inference.digital import (
+    ACCUMULATOR_STEPS,
+    NormCorrection,
+    accumulate,
+    quantise,
+    scale_outputs,
+)
 from hil.metrics import mvm_error
 
 if TYPE_CHECKING:
@@ -212,18 +218,18 @@ class LayerCall:
         self, strip: _Items, units: Array, correction: NormCorrection | None, y: Tensor
     ) -> None:
         """Scale the sums of a strip and write them to its place in the output."""
-        rounded = accumulate(units)
-        self._error.take_outputs(strip, rounded)
-        scaled = self._scaled(rounded)
+        steps = accumulate(units)
+        self._error.take_outputs(strip, steps)
+        scaled = self._scaled(steps)
         if correction is not None:
             scaled *= correction.scale
             scaled += correction.offset
         shape = torch.Size((strip.stop - strip.start, *self._padded_shape[1:]))
         y[strip.items] = self._geometry.restore(torch.from_numpy(scaled), shape)
 
-    def _scaled(self, rounded: Array) -> Array:
+    def _scaled(self, steps: Array) -> Array:
         layer = self._layer
-        return scale_outputs(rounded, layer.weight_per_unit, layer.input_per_code, layer.bias)
+        return scale_outputs(steps, layer.weight_per_unit, layer.input_per_code, layer.bias)
 
 
 class _ErrorSample:
@@ -242,12 +248,12 @@ class _ErrorSample:
         if inside.size:
             self._codes[strip.start] = codes[torch.from_numpy(inside)]
 
-    def take_outputs(self, strip: _Items, units: Array) -> None:
-        """Keep what is wanted of a strip's sums."""
+    def take_outputs(self, strip: _Items, steps: Array) -> None:
+        """Keep what is wanted of a strip's sums, in accumulator steps."""
         inside = self._inside(strip)
         if inside.size:
-            items = units.reshape(strip.stop - strip.start, strip.positions, units.shape[1])
-            self._outputs[strip.start] = items[inside].reshape(-1, units.shape[1])
+            items = steps.reshape(strip.stop - strip.start, strip.positions, steps.shape[1])
+            self._outputs[strip.start] = items[inside].reshape(-1, steps.shape[1])
 
     def value(self) -> float | None:
         """MVM error in units of the weights; None without a product other than 0."""
@@ -256,7 +262,7 @@ class _ErrorSample:
         weights, unit = self._layer.weight_codes, self._layer.weight_per_unit
         vectors = self._layer.geometry.vectors(torch.cat(list(self._codes.values()))).numpy()
         exact = vectors.astype(np.float64) @ weights
-        got = np.concatenate(list(self._outputs.values()))
+        got = np.concatenate(list(self._outputs.values())) / ACCUMULATOR_STEPS
         try:
             return mvm_error(got * unit, exact * unit)
         except RequestError:

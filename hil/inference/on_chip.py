@@ -275,11 +275,9 @@ def _stage(matrix: ProgrammedMatrix, layer: AnalogLayer) -> Stage:
     unit_siemens = info.device.g_max_siemens / layer.units * info.input.step
 
     def multiply(codes: Codes) -> Products:
-        seen = matrix.measure(codes.astype(info.input.dtype, copy=False))
-        units = seen.siemens  # made for this call
-        units /= unit_siemens
+        seen = matrix.measure_units(codes.astype(info.input.dtype, copy=False), unit_siemens)
         return Products(
-            units=units,
+            units=seen.units,
             mvms=codes.shape[0] * len(matrix.blocks),
             saturated=seen.saturated,
             converted=seen.converted,

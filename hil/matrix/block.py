@@ -21,7 +21,7 @@ from hil.core import CoreSettings
 from hil.errors import RequestError
 from hil.matrix.correction import Correction
 from hil.matrix.seeds import mixed_seed
-from hil.measure import choose_output_range, exact_output, measure_mvm
+from hil.measure import choose_output_range, exact_output, measure_codes, measure_mvm
 from hil.stimulus import InputKind, random_inputs
 
 if TYPE_CHECKING:
@@ -140,6 +140,25 @@ class ProgrammedBlock:
             siemens=self.correction.apply(seen.siemens, output_range),
             saturated=seen.saturated,
         )
+
+    def measure_units(
+        self, input_codes: IntArray, output_range: int, unit_siemens: float
+    ) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Multiply (batch, block rows) in one output range: corrected outputs, saturated.
+
+        Args:
+            input_codes: Codes.
+            output_range: The range.
+            unit_siemens: What to count the outputs in, S.
+        """
+        seen = measure_codes(
+            self.core, input_codes, window=self.place.window, output_range=output_range
+        )
+        scale, offset = self.correction.line(output_range)
+        units = seen.codes.astype(np.float64)
+        units *= scale * (seen.step_siemens / unit_siemens)
+        units += offset / unit_siemens
+        return units, seen.saturated
 
     def measure_adapting(self, input_codes: IntArray) -> BlockOutput:
         """Multiply (batch, block rows), starting in the range predicted for these inputs.

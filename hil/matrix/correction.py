@@ -52,6 +52,15 @@ class Correction:
         drift = () if self.drift is None else (self.drift,)
         return (*self.affine.values(), *drift)
 
+    def line(self, output_range: int) -> tuple[Array, Array]:
+        """Return scale and offset, S, that correct outputs measured in `output_range`.
+
+        Both (1,) or (cols,): corrected = scale * measured + offset, which is `apply` in one step.
+        """
+        scale, offset = self.drift_scale, np.zeros(1)
+        fit = self.fits.get(output_range)
+        return (scale, offset) if fit is None else (scale * fit.scale, scale * fit.offset)
+
     def apply(self, siemens: Array, output_range: int) -> Array:
         """Return corrected outputs (batch, cols), S, that were measured in `output_range`."""
         fit = self.fits.get(output_range)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hil.mapping import EncodedWeights
     from hil.matrix.report import ProgrammingReport
 
-__all__ = ["DriftMode", "MatrixOutput", "ProgrammedMatrix"]
+__all__ = ["DriftMode", "MatrixOutput", "ProgrammedMatrix", "UnitOutput"]
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.integer[Any]]
@@ -43,6 +43,21 @@ class DriftMode(StrEnum):
     """One factor per col and block: least squares against the outputs at calibration."""
     AFFINE = "affine"
     """The whole affine correction fitted anew."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UnitOutput:
+    """Corrected outputs of a whole matrix in a unit of the caller's, (batch, cols).
+
+    Attributes:
+        units: The outputs, summed over row blocks.
+        saturated: Outputs of blocks that were clipped, of `converted`.
+        converted: Outputs of blocks, all.
+    """
+
+    units: Array
+    saturated: int
+    converted: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -187,6 +202,23 @@ class ProgrammedMatrix:
         """Multiply codes (batch, rows) in the output ranges that were set by calibration."""
         return self._sum(input_codes, [(b, b.output_range) for b in self.blocks])
 
+    def measure_units(self, input_codes: IntArray, unit_siemens: float) -> UnitOutput:
+        """Multiply as `measure`, and count the outputs in `unit_siemens`: the same, in less time.
+
+        Correction and unit are one multiplication and one addition per output, so the last bits
+        may differ.
+        """
+        seen = [
+            block.measure_units(block.rows_of(input_codes), block.output_range, unit_siemens)
+            for block in self.blocks
+        ]
+        shape = (input_codes.shape[0], self.encoded.cols)
+        return UnitOutput(
+            units=_added(shape, self.blocks, [units for units, _ in seen]),
+            saturated=sum(int(np.count_nonzero(clipped)) for _, clipped in seen),
+            converted=sum(clipped.size for _, clipped in seen),
+        )
+
     def measure_adapting(self, input_codes: IntArray) -> MatrixOutput:
         """Multiply codes (batch, rows) in output ranges that follow these inputs."""
         return self._sum(input_codes, [(b, None) for b in self.blocks])
@@ -296,10 +328,11 @@ class ProgrammedMatrix:
         self, input_codes: IntArray, blocks: Sequence[tuple[ProgrammedBlock, int | None]]
     ) -> MatrixOutput:
         seen = [_measured(block, input_codes, output_range) for block, output_range in blocks]
+        places = [block for block, _ in blocks]
         shape = (input_codes.shape[0], self.encoded.cols)
         return MatrixOutput(
-            raw_siemens=_added(shape, blocks, [one.raw_siemens for one in seen]),
-            siemens=_added(shape, blocks, [one.siemens for one in seen]),
+            raw_siemens=_added(shape, places, [one.raw_siemens for one in seen]),
+            siemens=_added(shape, places, [one.siemens for one in seen]),
             saturated=sum(int(np.count_nonzero(one.saturated)) for one in seen),
             converted=sum(one.saturated.size for one in seen),
         )
@@ -340,13 +373,13 @@ def _measured(
 
 def _added(
     shape: tuple[int, int],
-    blocks: Sequence[tuple[ProgrammedBlock, int | None]],
+    blocks: Sequence[ProgrammedBlock],
     parts: Sequence[Array],
 ) -> Array:
     """Add outputs of blocks to the cols of a matrix; a block alone on all cols is not copied."""
     if len(parts) == 1 and parts[0].shape == shape:
         return parts[0]
     total = np.zeros(shape)
-    for (block, _), part in zip(blocks, parts, strict=True):
+    for block, part in zip(blocks, parts, strict=True):
         total[:, block.place.col : block.place.col + block.place.cols] += part
     return total
