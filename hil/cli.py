@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from hil.cli_ablate import ablate
 from hil.cli_bench import bench
 from hil.cli_chip import calibrate, info, program
 from hil.cli_compare import compare_programming
@@ -98,6 +99,7 @@ app.command(rich_help_panel=_CHIP)(info)
 app.command(rich_help_panel=_CHIP)(program)
 app.command(rich_help_panel=_CHIP)(calibrate)
 app.command(rich_help_panel=_STUDIES)(train)
+app.command(rich_help_panel=_STUDIES)(ablate)
 app.command("compare-programming", rich_help_panel=_STUDIES)(compare_programming)
 app.add_typer(bench, name="bench", rich_help_panel=_STUDIES)
 app.add_typer(data, name="data", rich_help_panel=_STUDIES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,8 +20,9 @@ from hil.cli_output import emit, make_progress, say, table
 from hil.errors import RequestError
 
 if TYPE_CHECKING:
+    from hil.ablation import AblationResult
     from hil.recipe import Recipe
-    from hil.report_tables import Found
+    from hil.report_tables import Found, Table
 
 __all__ = ["demo", "report", "run", "show_found"]
 
@@ -164,8 +166,25 @@ def _run(
         raise typer.Exit(1)
 
 
-def show_found(found: Found) -> None:
+def show_found(found: Found | AblationResult) -> None:
     """Write what was found for the person at the terminal: tables, then sentences."""
+    from hil.ablation import AblationResult  # noqa: PLC0415
+    from hil.report_ablation import ablation_tables  # noqa: PLC0415
+
+    if isinstance(found, AblationResult):
+        show_tables(ablation_tables(found))
+        return
+    _show_experiment(found)
+
+
+def show_tables(tables: Iterable[Table]) -> None:
+    """Write tables with their notes."""
+    for one in tables:
+        table(one.title, one.heads, one.rows)
+        say(f"{one.note}\n")
+
+
+def _show_experiment(found: Found) -> None:
     from hil.experiment_words import duration_text  # noqa: PLC0415
     from hil.report_experiment import sentences_of  # noqa: PLC0415
     from hil.report_tables import (  # noqa: PLC0415
@@ -187,9 +206,7 @@ def show_found(found: Found) -> None:
         "per sample"
     )
     tables = (accuracy_table(found), *difference_tables(found), loss_table(found))
-    for one in (*tables, programming_table(found)):
-        table(one.title, one.heads, one.rows)
-        say(f"{one.note}\n")
+    show_tables((*tables, programming_table(found)))
     for sentence in sentences_of(found):
         say(sentence)
     say(

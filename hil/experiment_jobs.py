@@ -71,7 +71,10 @@ def chip_jobs(
     command: tuple[str, ...],
     name: str = "chip",
 ) -> list[ChipJob]:
-    """List the chips of a recipe: one per chip seed, or the one at `address` if it has none."""
+    """List the chips of a recipe: one per chip seed, or the one at `address` if it has none.
+
+    Each has a run folder of its own in `folder`; the only one has `folder` itself.
+    """
     alone = recipe.model_copy(update={"chip": recipe.chip.model_copy(update={"seeds": ()})})
     return [
         ChipJob(
@@ -79,7 +82,7 @@ def chip_jobs(
             address=address if chip_seed is None else address_with(address, seed=chip_seed),
             name=name if chip_seed is None else f"{name} {chip_seed}",
             seed=seed,
-            path=str(folder / ("chip" if chip_seed is None else f"chip-{chip_seed}")),
+            path=str(folder if chip_seed is None else folder / f"chip-{chip_seed}"),
             data_dir=str(data_dir) if data_dir else None,
             command=command,
         )

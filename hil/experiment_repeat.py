@@ -17,7 +17,7 @@ from hil.record import RunError
 from hil.run_folder import RunFolder
 from hil.session import Session
 
-__all__ = ["run_recipe", "together"]
+__all__ = ["failures_of", "run_recipe", "together"]
 
 
 def run_recipe(
@@ -73,17 +73,7 @@ def together(
         HilError: No chip came to an end: the error of the first.
     """
     runs = [outcome for outcome in outcomes if isinstance(outcome, ChipRun)]
-    failed = tuple(
-        FailedChip(
-            chip_seed=chip_seed,
-            address=job.address,
-            folder=Path(job.path).name,
-            kind=outcome.kind,
-            message=outcome.message,
-        )
-        for chip_seed, job, outcome in zip(recipe.chip.seeds, todo, outcomes, strict=True)
-        if isinstance(outcome, RunError)
-    )
+    failed = failures_of(recipe, todo, outcomes)
     if not runs:
         raise_again(next(outcome for outcome in outcomes if isinstance(outcome, RunError)))
     results = tuple(run.result for run in runs)
@@ -108,4 +98,22 @@ def together(
         software_accuracy=software,
         goal_met=met and not failed,
         verdict=f"{sentence} Mean of {len(runs)} chips.{missing}",
+    )
+
+
+def failures_of(
+    recipe: Recipe, todo: Sequence[ChipJob], outcomes: Sequence[ChipRun | RunError]
+) -> tuple[FailedChip, ...]:
+    """List the chips that came to no end."""
+    seeds = recipe.chip.seeds or (None,)
+    return tuple(
+        FailedChip(
+            chip_seed=chip_seed,
+            address=job.address,
+            folder=Path(job.path).name,
+            kind=outcome.kind,
+            message=outcome.message,
+        )
+        for chip_seed, job, outcome in zip(seeds, todo, outcomes, strict=True)
+        if isinstance(outcome, RunError)
     )

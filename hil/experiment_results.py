@@ -228,12 +228,13 @@ class FailedChip(Document):
     """A chip of a repeated recipe whose run did not end.
 
     Attributes:
-        chip_seed, address: The chip.
+        chip_seed: Its seed in the recipe; None if that names none.
+        address: The chip.
         folder: Its run folder, below that of the whole run.
         kind, message: The error.
     """
 
-    chip_seed: int
+    chip_seed: int | None
     address: str
     folder: str
     kind: str

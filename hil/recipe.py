@@ -52,6 +52,12 @@ class ChipSection(Section):
     address: str = "sim:hermes?cores=2&seed=7"
     seeds: tuple[Seed, ...] = Field(default=(), max_length=1000)
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds lists a chip twice")
+        return self
+
 
 class NetworkSection(Section):
     """Which network, trained or not.

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from hil.ablation import ABLATION_VERSION, AblationResult
 from hil.errors import RecordError
 from hil.experiment_results import RESULTS_VERSION, ExperimentResult, RepeatedResult
 from hil.record import RunRecord, load_record
+from hil.report_ablation import ablation_page
 from hil.report_experiment import experiment_page
 from hil.report_markdown import markdown
 from hil.report_page import Page, render_page
@@ -20,6 +22,13 @@ __all__ = ["REPORT_FILE", "TABLES_FILE", "found_in", "result_of", "write_report"
 REPORT_FILE = "report.html"
 TABLES_FILE = "tables.md"
 PICTURE_FOLDER = "pictures"
+
+_KINDS: tuple[tuple[str, type[ExperimentResult | RepeatedResult | AblationResult], int], ...] = (
+    ("variants", AblationResult, ABLATION_VERSION),
+    ("runs", RepeatedResult, RESULTS_VERSION),
+    ("points", ExperimentResult, RESULTS_VERSION),
+)
+"""Results that can be drawn: a field that only they have, the document, its version."""
 
 
 def write_report(folder: Path) -> Path:
@@ -40,11 +49,11 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def found_in(record: RunRecord) -> Found:
-    """Return the results of an experiment from its record.
+def found_in(record: RunRecord) -> Found | AblationResult:
+    """Return the results in a record: of an experiment, or of an ablation.
 
     Raises:
-        RecordError: The run has no results, not those of an experiment, or of another version.
+        RecordError: The run has no results, other ones, or of another version.
     """
     if record.results is None:
         stopped = f" ({record.error.message})" if record.error else ""
@@ -52,28 +61,38 @@ def found_in(record: RunRecord) -> Found:
             f"run {record.name!r} has no results: {record.status.value}{stopped}; "
             "report a run that ended"
         )
-    version = record.results.get("schema_version")
-    is_run = "points" in record.results or "runs" in record.results
-    if is_run and version != RESULTS_VERSION:
-        raise RecordError(
-            f"run {record.name!r} holds results of version {version}, this software draws version "
-            f"{RESULTS_VERSION}; run the recipe again"
-        )
-    try:
-        if "runs" in record.results:
-            return RepeatedResult.model_validate(record.results)
-        return ExperimentResult.model_validate(record.results)
-    except ValidationError as error:
-        raise RecordError(
-            f"run {record.name!r} holds no results of an experiment; `hil report` draws those of "
-            "`hil run`, `hil demo` and `hil ablate`"
-        ) from error
+    for key, kind, version in _KINDS:
+        if key in record.results:
+            found = record.results.get("schema_version")
+            if found != version:
+                raise RecordError(
+                    f"run {record.name!r} holds results of version {found}, this software draws "
+                    f"version {version}; run the recipe again"
+                )
+            try:
+                return kind.model_validate(record.results)
+            except ValidationError as error:
+                first = error.errors()[0]
+                raise RecordError(
+                    f"the results of run {record.name!r} are damaged: "
+                    f"{'.'.join(map(str, first['loc']))}: {first['msg']}; run the recipe again"
+                ) from error
+    raise RecordError(
+        f"run {record.name!r} holds no results of an experiment; `hil report` draws those of "
+        "`hil run`, `hil demo` and `hil ablate`"
+    )
 
 
 def result_of(record: RunRecord) -> tuple[ExperimentResult, ...]:
-    """Return the experiment results in a record, one per chip; raises as `found_in`."""
-    return runs_of(found_in(record))
+    """Return the results of an experiment, one per chip; raises as `found_in`."""
+    found = found_in(record)
+    if isinstance(found, AblationResult):
+        raise RecordError(f"run {record.name!r} is an ablation; its variants hold experiments")
+    return runs_of(found)
 
 
 def _page(record: RunRecord) -> Page:
-    return experiment_page(record, found_in(record))
+    found = found_in(record)
+    if isinstance(found, AblationResult):
+        return ablation_page(record, found)
+    return experiment_page(record, found)

@@ -12,22 +12,14 @@ from hil.experiment_words import (
     method_text,
     percent_text,
 )
-from hil.info import BackendKind
 from hil.record import RunRecord
 from hil.report_curves import plot_accuracy, plot_differences, plot_mvm_error
 from hil.report_page import Page, Picture
 from hil.report_plots import plot_confusion, plot_layers, plot_placement, plot_pulses
-from hil.report_provenance import provenance_of
+from hil.report_provenance import BACKEND_WORDS, provenance_of
 from hil.report_tables import Found, runs_of, tables_of
 
-__all__ = ["BACKEND_WORDS", "experiment_page", "sentences_of"]
-
-BACKEND_WORDS = {
-    BackendKind.SIM: "simulated chip",
-    BackendKind.SILICON: "silicon",
-    BackendKind.REPLAY: "replayed run",
-}
-"""Kinds of back-end in words."""
+__all__ = ["experiment_page", "sentences_of"]
 
 
 def experiment_page(record: RunRecord, found: Found) -> Page:

@@ -7,9 +7,17 @@ from collections.abc import Sequence
 
 from hil.experiment_results import ExperimentResult
 from hil.experiment_words import duration_text
+from hil.info import BackendKind
 from hil.record import RunRecord
 
-__all__ = ["provenance_of"]
+__all__ = ["BACKEND_WORDS", "provenance_of"]
+
+BACKEND_WORDS = {
+    BackendKind.SIM: "simulated chip",
+    BackendKind.SILICON: "silicon",
+    BackendKind.REPLAY: "replayed run",
+}
+"""Kinds of back-end in words."""
 
 
 def provenance_of(
