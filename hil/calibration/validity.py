@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -42,11 +43,7 @@ INFO_FIELDS = (
 
 def software_revision(info: CoreInfo) -> dict[str, str]:
     """Return versions by component: this software's and those the core reports."""
-    try:
-        own = version(PACKAGE)
-    except PackageNotFoundError:  # run from a source tree that was not installed
-        own = "0+unknown"
-    return {**info.versions, PACKAGE: own}
+    return {**info.versions, PACKAGE: _own_version()}
 
 
 def settings_of(settings: CoreSettings, names: Iterable[SettingName]) -> dict[SettingName, str]:
@@ -151,6 +148,14 @@ def _require_software(record: CalibrationRecord, info: CoreInfo) -> None:
                 value=have,
                 wanted=made_with,
             )
+
+
+@cache  # read from the disk: a third of the time of one sample through a network
+def _own_version() -> str:
+    try:
+        return version(PACKAGE)
+    except PackageNotFoundError:  # run from a source tree that was not installed
+        return "0+unknown"
 
 
 def _major(text: str) -> str:
