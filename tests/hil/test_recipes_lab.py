@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
+
 import pytest
 
 from hil.address import address_with
+from hil.cli import main
 from hil.errors import RequestError
 from hil.experiment_plan import RecipePlan, plan_recipe
 from hil.recipe import Recipe, bundled_recipes, load_recipe
@@ -77,3 +82,34 @@ def test_the_wide_resnet_is_fourteen_times_its_chip() -> None:
     assert found.report.weights == 1_866_536
     assert found.report.utilisation > 14
     assert found.report.rounds == 35
+
+
+def test_the_wide_recipe_runs_with_layers_larger_than_the_whole_chip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A smaller network on a smaller chip, exact: nothing is lost between rounds."""
+    changes = (
+        'network={untrained="mlp-digits"}',
+        "data.dataset=digits",
+        "programming.methods=['open_loop']",
+        "goal.method=open_loop",
+    )
+    arguments = [word for change in changes for word in ("--set", change)]
+    monkeypatch.chdir(tmp_path)
+    command = ["hil", "run", "resnet9_wide", "--core", "sim:ideal?rows=37&cols=29", *arguments]
+    monkeypatch.setattr(sys, "argv", [*command, "--out", "a"])
+    main_exits_with(0)
+    said = json.loads(capsys.readouterr().out)
+    (point,) = said["points"]
+    plan = said["plan"]
+    assert max(layer["cells"] for layer in plan["layers"]) > plan["cells_chip"]
+    assert plan["rounds"] > len(plan["layers"])
+    assert point["mvm_error"] < 1e-6
+    assert point["accuracy"] == said["quantised_accuracy"]
+
+
+def main_exits_with(code: int) -> None:
+    try:
+        main()
+    except SystemExit as left:
+        assert (left.code or 0) == code  # noqa: PT017 - both ways out are fine
