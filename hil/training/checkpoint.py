@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
 from hil.errors import RecordError, RequestError
-from hil.training.networks.registry import NetworkSpec, build_network
 from hil.tensor_file import check_tensors, read_tensors, write_tensors
+from hil.training.networks.registry import NetworkSpec, build_network
 
 __all__ = [
     "CheckpointMetadata",

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from hil.errors import RecordError, RequestError
-from hil.training.settings import EpochReport, TrainingSettings
 from hil.tensor_file import check_tensors, read_tensors, write_tensors
+from hil.training.settings import EpochReport, TrainingSettings
 
 __all__ = ["load_state", "save_state"]
 
