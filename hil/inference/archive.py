@@ -210,7 +210,11 @@ def _require_standing(arrays: Arrays, kept: ArchivedChip, chip: Chip) -> None:
         for name, next_step in (
             ("rows", "open it by the address it was programmed by"),
             ("cols", "open it by the address it was programmed by"),
-            ("generation", "its cells were pulsed since: run the recipe again"),
+            (
+                "generation",
+                "its cells were pulsed since, or it was opened without its state: open it by the "
+                "address it was kept under, or run the recipe again",
+            ),
             ("trims", "its converters were trimmed since: run the recipe again"),
         ):
             value, wanted = getattr(core, name), getattr(was, name)
