@@ -1,4 +1,4 @@
-"""Speech Commands: joined and published forms, their splits, and the sentences for what is wrong."""
+"""Speech Commands: joined and published forms, their splits, and what is said of what is wrong."""
 
 from __future__ import annotations
 
