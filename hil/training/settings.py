@@ -46,6 +46,8 @@ class TrainingSettings(BaseModel):
         mixup: Largest share of another sample of the batch that is mixed into each, input and
             target alike (Zhang et al., arXiv 1710.09412); drawn uniformly up to it.
         augmentation: Change per image; None trains on the images as they are.
+        norm_samples: Training samples on which the batch-norm statistics of the finished network
+            are measured, without noise and augmentation; 0 keeps the running means.
         precision: bfloat16 computes layers in it where the loss stands it (about twice as fast on
             processors with matrix units for it); weights and their updates stay float32.
         device: Where to compute.
@@ -67,6 +69,7 @@ class TrainingSettings(BaseModel):
     label_smoothing: Annotated[Finite, Field(ge=0, lt=1)] = 0.0
     mixup: Annotated[Finite, Field(ge=0, le=0.5)] = 0.0
     augmentation: Augmentation | None = Affine()
+    norm_samples: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     device: Literal["cpu", "cuda"] = "cpu"
 

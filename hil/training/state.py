@@ -17,6 +17,8 @@ __all__ = ["load_state", "save_state"]
 
 HEADER_KEY = "aimc-hil training state"
 MOMENTUM = "momentum_buffer"
+AFTER_EPOCHS = ("device", "norm_samples")
+"""Settings that a state does not depend on: they may be others when a run goes on."""
 
 
 class _StateDocument(BaseModel):
@@ -81,7 +83,7 @@ def _with_momentum(module: nn.Module, settings: TrainingSettings) -> dict[str, n
 def _check_settings(path: Path, saved: TrainingSettings, wanted: TrainingSettings) -> None:
     found, asked = saved.model_dump(), wanted.model_dump()
     for name in found:
-        if name != "device" and found[name] != asked[name]:
+        if name not in AFTER_EPOCHS and found[name] != asked[name]:
             raise RequestError(
                 f"{path} was written with {name} {found[name]!r}, asked is {asked[name]!r}; "
                 f"use the same settings or delete it to start anew",

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from hil.errors import RequestError
 from hil.training.augmentation import augmented_batch
+from hil.training.batch_norm import settle_batch_norm_
 from hil.training.checkpoint import CheckpointMetadata, NoisyAccuracy
 from hil.training.data import Dataset, Split, load_dataset
 from hil.training.evaluate import accuracy, noisy_accuracy
@@ -91,6 +92,7 @@ def train(
         if on_epoch is not None:
             on_epoch(report)
     module.to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    settle_batch_norm_(module, dataset.train, settings.norm_samples)
     module.eval()
     return TrainingResult(
         module=module, metadata=_describe(module, spec, dataset, settings, command), history=history
