@@ -51,8 +51,11 @@ def ablate(
         ),
     ] = ALL,
     adc_bits: Annotated[
-        str, typer.Option(metavar="BITS", help="Resolutions to try for part adc, with commas.")
-    ] = "8,6,4",
+        str,
+        typer.Option(
+            metavar="BITS", help="Resolutions to try for part adc, beside the chip's own."
+        ),
+    ] = "6,4",
     samples: Annotated[
         int | None, typer.Option(min=1, help="Test samples; short for --set data.samples=N.")
     ] = None,
@@ -133,5 +136,5 @@ def _bits(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise RequestError(
-            f"--adc-bits {text!r}: give whole numbers with commas between, for example 8,6,4"
+            f"--adc-bits {text!r}: give whole numbers with commas between, for example 6,4"
         ) from error

@@ -88,7 +88,7 @@ def load_answers(folder: Path) -> Answers:
     """
     path = folder / ANSWERS_FILE
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             keys = zip(
                 data["method"].tolist(),
                 data["age_s"].tolist(),

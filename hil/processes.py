@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -194,11 +195,13 @@ def _interrupt(_signal: int, _frame: object) -> None:
 
 
 def _limit_threads(threads: int) -> None:
-    import torch  # noqa: PLC0415 - only where a process of its own computes
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+    """Limit what is loaded already, and what is loaded from here on."""
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - only in a process of its own
 
-    torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
     threadpool_limits(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
 
 
 @final

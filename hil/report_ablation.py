@@ -91,6 +91,8 @@ def plot_ablation(found: AblationResult) -> bytes:
                 label=method_text(method),
             )
         axis.axvline(0.0, color=INK, linewidth=1.0)
+        low, high = axis.get_xlim()
+        axis.set_xlim(max(low, -100.0), min(high, 100.0))  # no change is larger
         axis.set_yticks(places, [v.words for v in variants] if axis is axes[0] else [])
         axis.invert_yaxis()
         axis.set_title(f"after {age_text(age_s)}", fontsize=9)
