@@ -129,9 +129,8 @@ def _run(
             "--resume-into goes on with a recipe on several chips; give --set chip.seeds=[...] as "
             "in the first attempt, or run it again without"
         )
-    prepare_experiment(
-        recipe, data, seed=seed
-    )  # refuses what cannot run before anything is written
+    # Refuses what cannot run before anything is written.
+    prepared = prepare_experiment(recipe, data, seed=seed)
     with (
         run_folder(
             recipe.name,
@@ -151,6 +150,7 @@ def _run(
             data_dir=data,
             jobs=jobs,
             progress=progress,
+            prepared=prepared,
         )
         results = found.model_dump(mode="json")
         folder.finish(RunStatus.DONE if found.goal_met else RunStatus.GOAL_NOT_MET, results)

@@ -22,11 +22,14 @@ from hil.experiment_words import verdict
 from hil.inference import NetworkPlan, QuantisedReference
 from hil.inference.plan_report import plan_report
 from hil.mapping import Placement
+from hil.programming import algorithm
 from hil.progress import Progress
 from hil.record import ChipIdentity
 from hil.session import Session
 
 __all__ = ["run_experiment"]
+
+UNTRAINED = "The network has not learnt: accuracies mean nothing."
 
 Classes = npt.NDArray[np.int16]
 
@@ -45,7 +48,8 @@ def run_experiment(
     began_s, began = chip.now_s(), time.perf_counter()
     plan = _plan_for(prepared, session)
     methods = recipe.programming.methods
-    report = plan_report(plan, chip.info, recipe.mapping.plan)
+    chosen = [algorithm(name, **recipe.programming.settings.get(name, {})) for name in methods]
+    report = plan_report(plan, chip.info, recipe.mapping.plan, methods=chosen)
     with progress.task("software reference", 2) as task:
         software = _in_batches(prepared, prepared.module)
         task.advance()
@@ -97,7 +101,7 @@ def run_experiment(
         goal_compensation=recipe.judged_compensation,
         max_accuracy_loss=recipe.goal.max_accuracy_loss,
         goal_met=met,
-        verdict=sentence,
+        verdict=sentence if prepared.trained else f"{sentence} {UNTRAINED}",
         chip_s=chip.now_s() - began_s,
         wall_s=time.perf_counter() - began,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from hil.experiment import run_experiment
 from hil.experiment_difference import differences_of, losses_of
 from hil.experiment_jobs import ChipJob, ChipRun, chip_jobs, raise_again, run_chips
-from hil.experiment_prepare import prepare_experiment
+from hil.experiment_prepare import PreparedExperiment, prepare_experiment
 from hil.experiment_results import ExperimentResult, FailedChip, RepeatedResult, spreads
 from hil.experiment_words import verdict
 from hil.progress import Progress, Silent
@@ -29,6 +29,7 @@ def run_recipe(
     data_dir: Path | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
+    prepared: PreparedExperiment | None = None,
 ) -> ExperimentResult | RepeatedResult:
     """Run a recipe on the chip at `address`, or once per chip seed of the recipe.
 
@@ -43,13 +44,14 @@ def run_recipe(
         data_dir: Folder of data sets that are not embedded.
         jobs: Chips at a time.
         progress: Is told of the work.
+        prepared: The recipe prepared with this seed, if that was done already.
 
     Raises:
         RequestError: The recipe asks for what this chip or the data cannot give.
     """
     progress = progress or Silent()
     if not recipe.chip.seeds:
-        prepared = prepare_experiment(recipe, data_dir, seed=seed)
+        prepared = prepared or prepare_experiment(recipe, data_dir, seed=seed)
         with Session.open(address, seed=seed, folder=folder) as session:
             return run_experiment(prepared, session, progress=progress)
     todo = chip_jobs(
