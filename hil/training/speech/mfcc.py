@@ -119,7 +119,7 @@ def speech_inputs(
 ) -> Float[Tensor, "n 1 frames coefficients"]:
     """Turn 16-bit recordings into network inputs, float32; (n, 1, 49, 10) from one second each."""
     chosen = settings or MfccSettings()
-    parts = [_scaled(part, chosen) for part in recordings.split(CHUNK)]
+    parts = [_scaled(part, chosen) for part in torch.split(recordings, CHUNK)]
     return torch.cat(parts).unsqueeze(1)
 
 
