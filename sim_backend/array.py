@@ -41,6 +41,8 @@ AGE_REFRESH_LN = 1e-3
 """Conductances are aged anew when ln(age + t_r) of the youngest device has grown by this much: a
 relative change below 1e-4 at the largest drift exponent."""
 
+MOST_INT16 = 32767
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Aged:
@@ -222,11 +224,18 @@ class PhysicalArray:
         if request.mode is MvmMode.REFERENCE or not self._effects.read_noise:
             out.add_(z, alpha=converter.noise_codes)
         else:
-            read = torch.square(x.to(self._variance_dtype)) @ product.variance
+            read = self._squares(request.input_codes, x) @ product.variance
             out.addcmul_(torch.add(read, converter.noise_variance).sqrt_(), z)
         return converter.convert(
             out, self._info.output_codes.min_code, self._info.output_codes.max_code
         )
+
+    def _squares(self, input_codes: IntArray, x: Float[Tensor, "n n_in"]) -> Tensor:
+        """Squares of input codes, (n, n_in), in the type of variances."""
+        if self._info.input.max_code**2 <= MOST_INT16:
+            squares = torch.from_numpy(np.square(input_codes, dtype=np.int16))
+            return squares.to(self._device, self._variance_dtype)  # in half the time of floats
+        return torch.square(x.to(self._variance_dtype))
 
     @property
     def _kelvin(self) -> float:

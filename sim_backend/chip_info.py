@@ -37,7 +37,8 @@ RESET_MAX_COUNT = 1
 """Only the last of several RESET pulses would matter."""
 SET_MAX_COUNT = 31
 """Most incremental SET pulses per entry [asm]."""
-MAX_BATCH = 1024
+MAX_BATCH = 4096
+"""Vectors per request: enough that the calls of one cost little, few enough for the cache."""
 CURVE_POINTS = 129
 """Points of the nominal RESET curve: amplitude steps of 8 codes."""
 DRIFT_POINTS = tuple(k / 20 for k in range(21))

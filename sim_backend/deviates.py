@@ -26,6 +26,9 @@ OUTSIDE = 2.0 / SLICES
 """Probability of a deviate beyond the slices, on either side."""
 PER_WORD = 4
 """Deviates from one 64-bit random word."""
+ROWS_AT_ONCE = 1024
+"""Rows drawn in one go: the table of slices and what is drawn from it share the cache. A longer
+draw is the draws of its parts, one after the other."""
 
 
 @runtime_checkable
@@ -56,16 +59,10 @@ class HostNormal(NormalSource):
     @override
     def draw(self, rows: int, cols: int) -> Float32[Tensor, "{rows} {cols}"]:
         """Draw the next deviates."""
-        count = rows * cols
-        words = self._bits.random_raw(-(-count // PER_WORD))
-        index = torch.from_numpy(np.asarray(words).view(np.uint16)[:count]).to(torch.int32)
-        deviates = _slice_means().index_select(0, index)
-        beyond = self._rng.binomial(count, OUTSIDE)
-        if beyond:
-            where = self._rng.integers(0, count, beyond)
-            side = 2.0 * self._rng.random(beyond) - 1.0
-            deviates.numpy()[where] = np.copysign(ndtri(OUTSIDE / 2 * (1.0 - abs(side))), side)
-        return deviates.view(rows, cols)
+        deviates = torch.empty((rows, cols))
+        for start in range(0, rows, ROWS_AT_ONCE):
+            self._fill(deviates[start : start + ROWS_AT_ONCE].view(-1))
+        return deviates
 
     @override
     def state(self) -> Int64[Tensor, " words"]:
@@ -85,6 +82,17 @@ class HostNormal(NormalSource):
             "has_uint32": int(words[4]),
             "uinteger": int(words[5]),
         }
+
+    def _fill(self, deviates: Float32[Tensor, " count"]) -> None:
+        count = deviates.shape[0]
+        words = self._bits.random_raw(-(-count // PER_WORD))
+        index = torch.from_numpy(np.asarray(words).view(np.uint16)[:count]).to(torch.int32)
+        torch.index_select(_slice_means(), 0, index, out=deviates)
+        beyond = self._rng.binomial(count, OUTSIDE)
+        if beyond:
+            where = self._rng.integers(0, count, beyond)
+            side = 2.0 * self._rng.random(beyond) - 1.0
+            deviates.numpy()[where] = np.copysign(ndtri(OUTSIDE / 2 * (1.0 - abs(side))), side)
 
 
 @final

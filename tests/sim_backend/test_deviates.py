@@ -6,7 +6,7 @@ import torch
 from scipy.special import ndtr
 from scipy.stats import kstest
 
-from sim_backend.deviates import SLICES, DeviceNormal, HostNormal
+from sim_backend.deviates import ROWS_AT_ONCE, SLICES, DeviceNormal, HostNormal
 from sim_backend.streams import Streams
 
 
@@ -76,3 +76,11 @@ def test_streams_of_other_names_and_cores_differ_and_the_device_has_its_own():
     on_device = DeviceNormal(torch.Generator().manual_seed(3)).draw(50, 40)
     assert on_device.shape == (50, 40)
     assert abs(float(on_device.mean())) < 4 / np.sqrt(2000)
+
+
+def test_a_long_draw_is_the_draws_of_its_parts():
+    whole = HostNormal(4).draw(2 * ROWS_AT_ONCE + 300, 7)
+    source = HostNormal(4)
+    parts = [source.draw(rows, 7) for rows in (ROWS_AT_ONCE, ROWS_AT_ONCE, 300)]
+    assert torch.equal(whole, torch.cat(parts))
+    assert HostNormal(4).draw(0, 7).shape == (0, 7)
