@@ -35,6 +35,14 @@ def section() -> str:
         "",
         *_digits(),
         "",
+        *_workload("resnet9-cifar10", "ResNet-9 on CIFAR-10 images, two cores"),
+        "",
+        *_workload("kws", "AnalogNet-KWS on speech commands, one 1024x512 array"),
+        "",
+        *_ablation("resnet9-cifar10", "ResNet-9"),
+        "",
+        *_ablation("kws", "AnalogNet-KWS"),
+        "",
         *_speed(),
     ]
     return "\n".join(parts)
@@ -93,6 +101,81 @@ def _digits() -> list[str]:
     return lines
 
 
+METHODS = {"verify": "verify", "gdp": "gradient descent"}
+AGES = {0.0: "t0", 3600.0: "1 h", DAY_S: "1 day", 30 * DAY_S: "30 days"}
+
+
+def _workload(name: str, title: str) -> list[str]:
+    document = _load(f"{name}.json")
+    plan, points = document["plan"], document["spreads"]
+    ages = list(dict.fromkeys(p["age_s"] for p in points))
+    rows = list(dict.fromkeys((p["method"], p["compensation"]) for p in points))
+    samples, chips = document["runs"][0]["samples"], len(document["runs"])
+    lines = [
+        f"**{title}**, {samples} test samples, {chips} chips: accuracy in %; software "
+        f"{100 * document['software_accuracy']:.2f}. {100 * plan['utilisation']:.2f} % of the cells, "
+        f"{plan['mvms']:,} MVMs and {1e6 * plan['chip_s']:.1f} µs of chip time per sample.",
+        "",
+        "| method, compensation | " + " | ".join(AGES[a] for a in ages) + " |",
+        "|---|" + "---|" * len(ages),
+    ]
+    for method, way in rows:
+        cells = [
+            f"{100 * p['accuracy']:.1f} ± {100 * p['accuracy_half']:.1f}"
+            for p in points
+            if (p["method"], p["compensation"]) == (method, way)
+        ]
+        lines.append(f"| {METHODS[method]}, {way} | " + " | ".join(cells) + " |")
+    judged = document["judged"] if "judged" in document else "batch_norm"
+    gains = [d["paired"] for d in document["differences"] if d["compensation"] == judged]
+    losses = [
+        d["paired"]
+        for d in document["losses"]
+        if (d["method"], d["compensation"]) == ("gdp", judged)
+    ]
+    for words, found in (
+        ("Gradient descent minus verify", gains),
+        ("Gradient descent minus software", losses),
+    ):
+        said = (
+            f"{100 * p['mean']:+.2f} ± {100 * (p['chips_half'] or 0.0):.2f} ({AGES[a]})"
+            for a, p in zip(ages, found, strict=True)
+        )
+        lines += ["", f"{words}, {judged}, points and 95 % interval over chips: " + ", ".join(said) + "."]
+    return lines
+
+
+def _ablation(name: str, title: str) -> list[str]:
+    document = _load(f"ablation-{name}.json")
+    ages, method = document["ages_s"], document["goal_method"]
+    judged = document["goal_compensation"]
+    lines = [
+        f"**What each part costs, {title}** ({METHODS[method]}, {judged}, {document['samples']} samples, "
+        f"{len(document['chips'])} chips): accuracy in %, and its change against the reference.",
+        "",
+        "| variant | " + " | ".join(AGES[a] for a in ages) + " |",
+        "|---|" + "---|" * len(ages),
+    ]
+    words = {v["name"]: v["words"] for v in document["variants"]}
+    rows = [r for r in document["rows"] if r["method"] == method]
+    for variant, way in dict.fromkeys((r["variant"], r["compensation"]) for r in rows):
+        if way != judged and variant not in ("reference", "compensation"):
+            continue
+        mine = {
+            r["age_s"]: r for r in rows if (r["variant"], r["compensation"]) == (variant, way)
+        }
+        cells = [_change(mine[age]) if age in mine else "" for age in ages]
+        said = words.get(variant, variant) if way == judged else f"compensation {way}"
+        lines.append(f"| {said} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _change(row: Any) -> str:  # noqa: ANN401 - a row of a document
+    accuracy = f"{100 * row['accuracy']:.1f}"
+    change = row["change"]
+    return accuracy if change is None else f"{accuracy} ({100 * change['mean']:+.1f})"
+
+
 def _speed() -> list[str]:
     timings = {(t["threads"], t["batch"]): t["ratio"] for t in _load("bench-mvm.json")["timings"]}
     threads = sorted({n for n, _ in timings})
@@ -107,9 +190,16 @@ def _speed() -> list[str]:
         for run in [_load(f"bench-program-{n}.json")["runs"][1]]
     )
     loopback = _load("bench-loopback.json")
+    inference = [
+        f"{words} {run['ratio']:.1f} times the plain torch network's time at batch {run['batch']} "
+        f"({run['samples_per_s']:.0f} samples/s, {run['peak_bytes'] / 1e6:.0f} MB more memory)"
+        for name, words in (("resnet9-cifar10", "ResNet-9"), ("kws", "AnalogNet-KWS"))
+        for run in [_load(f"bench-inference-{name}.json")]
+    ]
     return [
         "**Speed.** A full non-ideal 512x512 MVM over a plain torch product of the same size, same run: "
         f"{ratios}.",
+        f"Layer-serial inference on the simulator, one thread: {'; '.join(inference)}.",
         f"One 256x256 core by gradient descent: {programs}; with twice the iterations the error is no higher.",
         f"Through the encoded protocol: {loopback['ratio']:.1f} times the time, all {loopback['verbs']} verbs "
         f"{'equal' if loopback['bit_equal'] else 'NOT equal'} bit for bit.",

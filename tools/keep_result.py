@@ -1,0 +1,45 @@
+"""Write what docs/benchmarks keeps of a run: its results without layers, histograms and places.
+
+`python tools/keep_result.py RUN NAME` reads RUN/record.json and writes docs/benchmarks/NAME.json.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["kept"]
+
+FOLDER = Path(__file__).parents[1] / "docs" / "benchmarks"
+LEFT_OUT = ("layers", "pulses_histogram", "placement", "placements", "confusion", "recall")
+"""Long parts of a result that no figure comes from."""
+
+
+def kept(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a JSON value without the parts left out, floats to 6 digits."""
+    if isinstance(value, dict):
+        return {key: kept(part) for key, part in value.items() if key not in LEFT_OUT}
+    if isinstance(value, list):
+        return [kept(part) for part in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def main(run: str, name: str) -> None:
+    """Keep the results of a run, with the command that made them."""
+    record = json.loads((Path(run) / "record.json").read_text(encoding="utf-8"))
+    document = {"command": record["command"], "versions": record["versions"]} | record["results"]
+    if "runs" in document:  # what each chip gave is in the spreads; its plan is that of the first
+        document |= {"plan": document["runs"][0]["plan"], "runs": _short(document["runs"])}
+    text = json.dumps(kept(document), indent=1, ensure_ascii=False)
+    (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _short(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    names = ("chip", "address", "samples", "methods", "points", "chip_s", "wall_s")
+    return [{name: run[name] for name in names} for run in runs]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
