@@ -107,7 +107,6 @@ def test_without_compensation_the_reference_is_further_off(ablation):
     judged = found.row("reference", "open_loop", 1e6)
     assert (without.compensation, judged.compensation) == ("none", "global")
     assert without.mvm_error > 1.1 * judged.mvm_error
-    assert without.change.mean <= 0
 
 
 def test_the_page_and_the_tables_name_every_variant(ablation):
