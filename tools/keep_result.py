@@ -29,7 +29,8 @@ def kept(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 def main(run: str, name: str) -> None:
     """Keep the results of a run, with the command that made them."""
     record = json.loads((Path(run) / "record.json").read_text(encoding="utf-8"))
-    document = {"command": record["command"], "versions": record["versions"]} | record["results"]
+    said = {name: record[name] for name in ("command", "versions")}
+    document = said | {"recipe_in_force": record["recipe"]} | record["results"]
     if "runs" in document:  # what each chip gave is in the spreads; its plan is that of the first
         document |= {"plan": document["runs"][0]["plan"], "runs": _short(document["runs"])}
     text = json.dumps(kept(document), indent=1, ensure_ascii=False)

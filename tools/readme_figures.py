@@ -36,13 +36,9 @@ def section() -> str:
         *_digits(),
         "",
         *_workload("resnet9-cifar10", "ResNet-9 on CIFAR-10 images, two cores"),
-        "",
         *_workload("kws", "AnalogNet-KWS on speech commands, one 1024x512 array"),
-        "",
         *_ablation("resnet9-cifar10", "ResNet-9"),
-        "",
         *_ablation("kws", "AnalogNet-KWS"),
-        "",
         *_speed(),
     ]
     return "\n".join(parts)
@@ -106,6 +102,9 @@ AGES = {0.0: "t0", 3600.0: "1 h", DAY_S: "1 day", 30 * DAY_S: "30 days"}
 
 
 def _workload(name: str, title: str) -> list[str]:
+    """Return the tables of a workload and an empty line; nothing, where it was not measured yet."""
+    if not (FOLDER / f"{name}.json").exists():
+        return []
     document = _load(f"{name}.json")
     plan, points = document["plan"], document["spreads"]
     ages = list(dict.fromkeys(p["age_s"] for p in points))
@@ -126,7 +125,7 @@ def _workload(name: str, title: str) -> list[str]:
             if (p["method"], p["compensation"]) == (method, way)
         ]
         lines.append(f"| {METHODS[method]}, {way} | " + " | ".join(cells) + " |")
-    judged = document["judged"] if "judged" in document else "batch_norm"
+    judged = document["recipe_in_force"]["goal"]["compensation"]
     gains = [d["paired"] for d in document["differences"] if d["compensation"] == judged]
     losses = [
         d["paired"]
@@ -141,11 +140,17 @@ def _workload(name: str, title: str) -> list[str]:
             f"{100 * p['mean']:+.2f} ± {100 * (p['chips_half'] or 0.0):.2f} ({AGES[a]})"
             for a, p in zip(ages, found, strict=True)
         )
-        lines += ["", f"{words}, {judged}, points and 95 % interval over chips: " + ", ".join(said) + "."]
-    return lines
+        lines += [
+            "",
+            f"{words}, {judged}, points and 95 % interval over chips: " + ", ".join(said) + ".",
+        ]
+    return [*lines, ""]
 
 
 def _ablation(name: str, title: str) -> list[str]:
+    """Return the table of an ablation and an empty line; nothing, where none was made yet."""
+    if not (FOLDER / f"ablation-{name}.json").exists():
+        return []
     document = _load(f"ablation-{name}.json")
     ages, method = document["ages_s"], document["goal_method"]
     judged = document["goal_compensation"]
@@ -161,13 +166,11 @@ def _ablation(name: str, title: str) -> list[str]:
     for variant, way in dict.fromkeys((r["variant"], r["compensation"]) for r in rows):
         if way != judged and variant not in ("reference", "compensation"):
             continue
-        mine = {
-            r["age_s"]: r for r in rows if (r["variant"], r["compensation"]) == (variant, way)
-        }
+        mine = {r["age_s"]: r for r in rows if (r["variant"], r["compensation"]) == (variant, way)}
         cells = [_change(mine[age]) if age in mine else "" for age in ages]
         said = words.get(variant, variant) if way == judged else f"compensation {way}"
         lines.append(f"| {said} | " + " | ".join(cells) + " |")
-    return lines
+    return [*lines, ""]
 
 
 def _change(row: Any) -> str:  # noqa: ANN401 - a row of a document
@@ -194,12 +197,16 @@ def _speed() -> list[str]:
         f"{words} {run['ratio']:.1f} times the plain torch network's time at batch {run['batch']} "
         f"({run['samples_per_s']:.0f} samples/s, {run['peak_bytes'] / 1e6:.0f} MB more memory)"
         for name, words in (("resnet9-cifar10", "ResNet-9"), ("kws", "AnalogNet-KWS"))
+        if (FOLDER / f"bench-inference-{name}.json").exists()
         for run in [_load(f"bench-inference-{name}.json")]
     ]
     return [
         "**Speed.** A full non-ideal 512x512 MVM over a plain torch product of the same size, same run: "
         f"{ratios}.",
-        f"Layer-serial inference on the simulator, one thread: {'; '.join(inference)}.",
+        *(
+            [f"Layer-serial inference on the simulator, one thread: {'; '.join(inference)}."]
+            * bool(inference)
+        ),
         f"One 256x256 core by gradient descent: {programs}; with twice the iterations the error is no higher.",
         f"Through the encoded protocol: {loopback['ratio']:.1f} times the time, all {loopback['verbs']} verbs "
         f"{'equal' if loopback['bit_equal'] else 'NOT equal'} bit for bit.",

@@ -18,6 +18,7 @@ from hil.experiment_results import (
 )
 from hil.inference.plan_report import LayerPlan, PlanReport
 from hil.info import BackendKind
+from hil.mapping import CoreSize, PlacedBlock, Placement
 from hil.record import ChipIdentity
 
 AGES = (0.0, 3600.0, 86400.0)
@@ -153,6 +154,16 @@ def _cost(method) -> MethodResult:
     )
 
 
+def _blocks() -> tuple[PlacedBlock, ...]:
+    return tuple(
+        PlacedBlock(
+            **{"layer": name, "row": 0, "col": 0, "rows": 252, "cols": 38},
+            **{"core": k % 2, "core_row": 0, "core_col": 40 * k},
+        )
+        for k, name in enumerate(LAYERS)
+    )
+
+
 def _plan() -> PlanReport:
     layers = tuple(
         LayerPlan(
@@ -172,7 +183,7 @@ def _plan() -> PlanReport:
         **{"rounds": 2, "devices": 229824, "mvms": mvms, "cycles": mvms, "partial_sums": 0},
         **{"mvm_s": MVM_S, "chip_s": mvms * MVM_S, "samples_per_s": 1 / (mvms * MVM_S)},
         ranges_calibrated=True,
-        placements=(),
+        placements=(Placement(cores=(CoreSize(rows=256, cols=256),) * 2, blocks=_blocks()),),
     )
 
 
