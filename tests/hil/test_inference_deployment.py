@@ -214,13 +214,13 @@ def test_progress_tells_layer_and_vectors_to_the_end(plan: NetworkPlan) -> None:
     seen: list[LayerProgress] = []
     with open_chip("sim:ideal?cores=2") as chip:
         deployment = deploy(chip, plan, DeploymentSettings(method="open_loop"))
-        deployment.run(images(70, 9), on_layer=seen.append)
+        deployment.run(images(250, 9), on_layer=seen.append)
     assert [s.layer for s in seen if s.vectors_done == s.vectors] == ["a", "b", "head"]
     assert {s.calls for s in seen} == {3}
     assert [s.index for s in seen] == sorted(s.index for s in seen)
     first = [s.vectors_done for s in seen if s.layer == "a"]
-    # 1024 vectors a request hold 28 images of 36 positions.
-    assert first == [28 * 36, 56 * 36, 70 * 36]
+    # 4096 vectors a request hold 113 images of 36 positions.
+    assert first == [113 * 36, 226 * 36, 250 * 36]
 
 
 def test_a_network_that_does_not_fit_names_layer_cells_and_next_step() -> None:
