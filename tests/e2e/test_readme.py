@@ -17,6 +17,8 @@ README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 SHELL_BLOCKS = re.findall(r"^```sh\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 PYTHON_BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+NEEDS_DATA = re.compile(r"^hil run (kws|resnet9_cifar10)", re.MULTILINE)
+"""Recipes that read data beside the project."""
 ENVIRONMENT = {
     **os.environ,
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -40,8 +42,17 @@ def title(block):
     return block.splitlines()[-1][:40]
 
 
-@pytest.mark.parametrize("block", SHELL_BLOCKS, ids=title)
-def test_every_command_in_the_readme_runs_and_gives_lines_of_json(block, tmp_path):
+def shell_blocks():
+    for block in SHELL_BLOCKS:
+        marks = [pytest.mark.data] if NEEDS_DATA.search(block) else []
+        yield pytest.param(block, id=title(block), marks=marks)
+
+
+@pytest.mark.parametrize("block", shell_blocks())
+def test_every_command_in_the_readme_runs_and_gives_lines_of_json(
+    block, tmp_path, data_dir, monkeypatch
+):
+    monkeypatch.setitem(ENVIRONMENT, "HIL_DATA", str(data_dir))
     for line in block.splitlines():
         command = shlex.split(line)
         done = execute(command, tmp_path)
