@@ -117,6 +117,7 @@ def plan_of(recipe: Recipe, module: nn.Module, samples: Split, input_levels: int
     settings = PlanSettings(
         scaling=Scaling(recipe.mapping.scaling),
         range_quantile=recipe.mapping.input_quantile,
+        fill_rows=recipe.mapping.fill_rows,
         input_levels=input_levels,
     )
     return plan_network(module, samples.images, settings)

@@ -100,6 +100,8 @@ class MappingSection(Section):
     Attributes:
         plan: All layers at once (resident) or written in turn (reprogram).
         scaling: One weight scale per matrix, or one per column.
+        fill_rows: Rows up to which a layer of few rows is written several times over, each input
+            driving all copies at once; 0 writes every weight once.
         input_quantile: Share of the activations that an input range holds.
         calibrate: Trim converters and fit the affine correction of every layer; false shows what
             calibration is worth.
@@ -107,6 +109,7 @@ class MappingSection(Section):
 
     plan: PlanKind = "resident"
     scaling: Literal["per_matrix", "per_column"] = "per_column"
+    fill_rows: int = Field(default=0, ge=0, le=1_000_000)
     input_quantile: float = Field(default=0.99995, gt=0.5, le=1.0)
     calibrate: bool = True
 

@@ -239,6 +239,7 @@ def _plan(plan: NetworkPlan) -> ArchivedPlan:
         weight_levels=chosen.weight_levels,
         input_levels=chosen.input_levels,
         range_quantile=chosen.range_quantile,
+        fill_rows=chosen.fill_rows,
         sample_vectors=chosen.sample_vectors,
         digital=tuple(chosen.digital),
     )

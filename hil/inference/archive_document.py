@@ -59,8 +59,8 @@ class ArchivedPlan(_Document):
             have the same.
         passed: Modules that pass their input on.
         input_shape, dtype: Of one input.
-        scaling, weight_levels, input_levels, range_quantile, sample_vectors, digital: As in
-            `PlanSettings`.
+        scaling, weight_levels, input_levels, range_quantile, fill_rows, sample_vectors, digital:
+            As in `PlanSettings`.
     """
 
     calls: tuple[str, ...]
@@ -71,6 +71,7 @@ class ArchivedPlan(_Document):
     weight_levels: int | None
     input_levels: int
     range_quantile: float
+    fill_rows: Index = 0
     sample_vectors: int
     digital: tuple[str, ...]
 

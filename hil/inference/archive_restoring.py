@@ -17,7 +17,7 @@ from hil.inference.archive_document import (
 )
 from hil.inference.deployment import Deployment
 from hil.inference.digital import NormCorrection, NormTarget
-from hil.inference.geometry import geometry_of
+from hil.inference.geometry import geometry_of, repeated_rows
 from hil.inference.on_chip import ResidentLayers, Standing
 from hil.inference.plan import AnalogLayer, NetworkPlan, PlanSettings
 from hil.inference.settings import DeploymentSettings, Plan
@@ -72,6 +72,7 @@ class Restoring:
                 weight_levels=document.plan.weight_levels,
                 input_levels=document.plan.input_levels,
                 range_quantile=document.plan.range_quantile,
+                fill_rows=document.plan.fill_rows,
                 sample_vectors=document.plan.sample_vectors,
                 digital=document.plan.digital,
             ),
@@ -122,7 +123,7 @@ class Restoring:
             raise self._arrays.refused(f"the network has no layer {kept.name!r}") from error
         if not isinstance(module, ANALOG):
             raise self._arrays.refused(f"layer {kept.name!r} is a {type(module).__name__}")
-        geometry = geometry_of(module)
+        geometry = repeated_rows(geometry_of(module), self._document.plan.fill_rows)
         if (geometry.rows, geometry.cols) != (kept.rows, kept.cols):
             raise self._arrays.refused(
                 f"layer {kept.name!r} is {kept.rows} x {kept.cols}, in the network "

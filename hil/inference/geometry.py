@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
-__all__ = ["ConvGeometry", "Geometry", "LinearGeometry", "geometry_of", "weight_matrix"]
+__all__ = [
+    "ConvGeometry",
+    "Geometry",
+    "LinearGeometry",
+    "RepeatedRows",
+    "geometry_of",
+    "repeated_rows",
+    "weight_matrix",
+]
 
 
 class Geometry(ABC):
@@ -27,11 +35,13 @@ class Geometry(ABC):
     Attributes:
         rows, cols: Size of the layer's matrix.
         item_ndim: Dimensions of one unbatched input.
+        copies: Rows that each input drives; the products are summed as often.
     """
 
     rows: int
     cols: int
     item_ndim: int
+    copies: int = 1
 
     @abstractmethod
     def pad(self, x: Tensor) -> Tensor:
@@ -149,6 +159,55 @@ class ConvGeometry(Geometry):
                 padded_shape[2:], self.kernel, self.stride, self.dilation, strict=True
             )
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatedRows(Geometry):
+    """Another geometry with every input on several rows, one whole copy of the rows after another.
+
+    Attributes:
+        inner: The geometry with every row once.
+    """
+
+    rows: int
+    cols: int
+    item_ndim: int
+    copies: int
+    inner: Geometry
+
+    @override
+    def pad(self, x: Tensor) -> Tensor:
+        return self.inner.pad(x)
+
+    @override
+    def vectors(self, padded: Tensor) -> Tensor:
+        return self.inner.vectors(padded).repeat(1, self.copies)
+
+    @override
+    def restore(self, y: Tensor, padded_shape: torch.Size) -> Tensor:
+        return self.inner.restore(y, padded_shape)
+
+    @override
+    def output_shape(self, padded_shape: torch.Size) -> tuple[int, ...]:
+        return self.inner.output_shape(padded_shape)
+
+    @override
+    def positions(self, padded_shape: torch.Size) -> int:
+        return self.inner.positions(padded_shape)
+
+
+def repeated_rows(geometry: Geometry, fill_rows: int) -> Geometry:
+    """Return the geometry with as many copies of its rows as `fill_rows` holds, at least one."""
+    copies = fill_rows // geometry.rows
+    if copies <= 1:
+        return geometry
+    return RepeatedRows(
+        rows=copies * geometry.rows,
+        cols=geometry.cols,
+        item_ndim=geometry.item_ndim,
+        copies=copies,
+        inner=geometry,
+    )
 
 
 def geometry_of(layer: nn.Conv1d | nn.Conv2d | nn.Linear) -> Geometry:

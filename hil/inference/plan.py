@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from hil.errors import RequestError
 from hil.inference.digital import NormTarget, quantise
 from hil.inference.folding import NormFold, fold_of
-from hil.inference.geometry import Geometry, geometry_of, weight_matrix
+from hil.inference.geometry import Geometry, geometry_of, repeated_rows, weight_matrix
 from hil.inference.observing import LayerInputs, observe_inputs
 from hil.inference.tracing import analog_names, calls_of, trace
 from hil.mapping import EncodedWeights, Scaling, encode_weights
@@ -39,6 +39,9 @@ class PlanSettings:
             None leaves them as they are, and then no integer reference exists.
         input_levels: Highest input code.
         range_quantile: Quantile of a layer's |inputs| that becomes its highest input code.
+        fill_rows: A layer of few rows has its weights written as often as this many rows hold, and
+            each input drives all its copies in the same MVM: programming error and noise fall with
+            the root of the copies, at no more MVMs and cols. 0 writes every weight once.
         sample_vectors: Input vectors kept per layer, for ranges and calibration.
         digital: Layers to keep on the host.
     """
@@ -47,13 +50,18 @@ class PlanSettings:
     weight_levels: int | None = 127
     input_levels: int = 127
     range_quantile: float = 0.99995
+    fill_rows: int = 0
     sample_vectors: int = 1000
     digital: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.range_quantile <= 1.0:
             raise RequestError(f"range_quantile {self.range_quantile} is outside 0.5...1")
-        for name, least, most in (("input_levels", 1, 32767), ("sample_vectors", 2, 1_000_000)):
+        for name, least, most in (
+            ("input_levels", 1, 32767),
+            ("fill_rows", 0, 1_000_000),
+            ("sample_vectors", 2, 1_000_000),
+        ):
             value = getattr(self, name)
             if not least <= value <= most:
                 raise RequestError(f"{name} {value} is outside {least}...{most}")
@@ -67,7 +75,7 @@ class AnalogLayer:
         name: Name in the network.
         kind: "Conv2d", "Linear", ...
         geometry: Activations to vectors and back.
-        encoded: Its weights (batch-norm folded in), (rows, cols).
+        encoded: Its weights (batch-norm folded in), all copies of the rows, (rows, cols).
         bias: Digital bias (batch-norm folded in), (cols,).
         input_range: |input| of the highest input code.
         input_levels: Highest input code.
@@ -108,8 +116,8 @@ class AnalogLayer:
 
     @property
     def weight_per_unit(self) -> Array:
-        """Weight of one unit, (cols,)."""
-        return self.encoded.scale / self.units
+        """Weight of one unit of the sum over all copies, (cols,)."""
+        return self.encoded.scale / (self.units * self.geometry.copies)
 
     @property
     def input_per_code(self) -> float:
@@ -138,8 +146,15 @@ class NetworkPlan:
     settings: PlanSettings = field(default_factory=PlanSettings)
 
     @property
+    def weights(self) -> int:
+        """Weights of all layers, each counted once."""
+        return sum(
+            layer.encoded.fraction.size // layer.geometry.copies for layer in self.layers.values()
+        )
+
+    @property
     def cells(self) -> int:
-        """Cells that all layers need."""
+        """Cells that all layers need, copies included."""
         return sum(layer.encoded.fraction.size for layer in self.layers.values())
 
     def check_images(self, images: Tensor) -> Tensor:
@@ -230,20 +245,22 @@ def _layer(
         raise RequestError(f"layer {name!r}: its bias holds NaN or infinity; give a sound network")
     input_range = _input_range(seen.vectors, settings.range_quantile)
     codes = quantise(seen.vectors, input_range, settings.input_levels).numpy()
+    geometry = repeated_rows(geometry_of(module), settings.fill_rows)
+    encoded = encode_weights(
+        weights,
+        scaling=settings.scaling,
+        levels=settings.weight_levels,
+        name=f"layer {name!r}",
+    )
     return AnalogLayer(
         name=name,
         kind=type(module).__name__,
-        geometry=geometry_of(module),
-        encoded=encode_weights(
-            weights,
-            scaling=settings.scaling,
-            levels=settings.weight_levels,
-            name=f"layer {name!r}",
-        ),
+        geometry=geometry,
+        encoded=replace(encoded, fraction=np.tile(encoded.fraction, (geometry.copies, 1))),
         bias=bias,
         input_range=input_range,
         input_levels=settings.input_levels,
-        samples=codes,
+        samples=np.tile(codes, (1, geometry.copies)),
         norm=norm,
     )
 

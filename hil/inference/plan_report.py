@@ -215,7 +215,7 @@ def plan_report(
             for step in work.host
         ),
         methods=tuple(_method(method, devices) for method in methods),
-        weights=plan.cells,
+        weights=plan.weights,
         cells=cells,
         cells_chip=cells_chip,
         utilisation=cells / cells_chip,
@@ -281,7 +281,7 @@ def _layer(
             dict.fromkeys(b.layer for b in placed[0].blocks if b.layer in neighbours)
         ),
         rounds=len(placed),
-        copies=int(covers.max()),
+        copies=int(covers.max()) * layer.geometry.copies,
         calls=work.calls[layer.name],
         vectors=vectors,
         mvms=vectors * len(blocks),
