@@ -29,12 +29,21 @@ def kept(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 def main(run: str, name: str) -> None:
     """Keep the results of a run, with the command that made them."""
     record = json.loads((Path(run) / "record.json").read_text(encoding="utf-8"))
-    said = {name: record[name] for name in ("command", "versions")}
-    document = said | {"recipe_in_force": record["recipe"]} | record["results"]
+    document = {
+        "command": _without_folder(record["command"]),
+        "versions": record["versions"],
+        "recipe_in_force": record["recipe"],
+    } | record["results"]
     if "runs" in document:  # what each chip gave is in the spreads; its plan is that of the first
         document |= {"plan": document["runs"][0]["plan"], "runs": _short(document["runs"])}
     text = json.dumps(kept(document), indent=1, ensure_ascii=False)
     (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _without_folder(command: list[str]) -> list[str]:
+    """Leave out where the run was written: that is not what made its figures."""
+    place = command.index("--out") if "--out" in command else len(command)
+    return command[:place] + command[place + 2 :]
 
 
 def _short(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def shell_blocks():
         yield pytest.param(block, id=title(block), marks=marks)
 
 
-@pytest.mark.parametrize("block", shell_blocks())
+@pytest.mark.parametrize("block", list(shell_blocks()))
 def test_every_command_in_the_readme_runs_and_gives_lines_of_json(
     block, tmp_path, data_dir, monkeypatch
 ):
