@@ -23,6 +23,8 @@ def running(tmp_path):
     """A `hil program` that is busy: its process and its run folder."""
     weights = np.random.default_rng(0).standard_normal((256, 256))
     np.save(tmp_path / "weights.npy", weights)
+    # A process begun in the background ignores SIGINT, and hands that on to those it begins.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     command = (sys.executable, "-m", "hil", "program", "weights.npy", "--core", "sim:hermes")
     process = subprocess.Popen(
         (*command, "--method", "verify", "--out", "run"),
@@ -32,6 +34,7 @@ def running(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     journal = tmp_path / "run" / "journal.jsonl"
     deadline = time.monotonic() + TIMEOUT_S
     while not (journal.exists() and journal.read_bytes().count(b'"program"') >= 2):
