@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from hil.cli_options import (
+    ChangesOption,
     DataOption,
     OutOption,
+    RecipeArgument,
+    RecipeCoreOption,
     ResumeOption,
     SeedOption,
     default_folder,
@@ -24,24 +27,10 @@ ALL = "all"
 
 
 def ablate(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A bundled recipe (digits), or a .toml file.")
-    ],
+    recipe: RecipeArgument,
     *,
-    core: Annotated[
-        str | None,
-        typer.Option(
-            "--core",
-            metavar="ADDRESS",
-            help="Address of the chip.  \\[default: that of the recipe]",
-        ),
-    ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable."
-        ),
-    ] = None,
+    core: RecipeCoreOption = None,
+    changes: ChangesOption = None,
     parts: Annotated[
         str,
         typer.Option(

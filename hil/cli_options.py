@@ -19,9 +19,12 @@ from hil.run_folder import RunFolder
 
 __all__ = [
     "DEFAULT_ADDRESS",
+    "ChangesOption",
     "CoreOption",
     "DataOption",
     "OutOption",
+    "RecipeArgument",
+    "RecipeCoreOption",
     "ResumeOption",
     "SeedOption",
     "default_folder",
@@ -34,6 +37,19 @@ _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 CoreOption = Annotated[
     str,
     typer.Option("--core", metavar="ADDRESS", help="Address of the chip, see hil --help."),
+]
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A bundled recipe (digits), or a .toml file.")
+]
+RecipeCoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--core", metavar="ADDRESS", help="Address of the chip.  \\[default: that of the recipe]"
+    ),
+]
+ChangesOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable."),
 ]
 SeedOption = Annotated[
     int,

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from hil.cli_options import DataOption, OutOption, SeedOption, run_folder
+from hil.cli_options import (
+    ChangesOption,
+    DataOption,
+    OutOption,
+    RecipeArgument,
+    RecipeCoreOption,
+    SeedOption,
+    run_folder,
+)
 from hil.cli_output import emit, say, table
 
 if TYPE_CHECKING:
@@ -23,27 +29,13 @@ _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
 def plan(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A bundled recipe (digits), or a .toml file.")
-    ],
+    recipe: RecipeArgument,
     *,
-    core: Annotated[
-        str | None,
-        typer.Option(
-            "--core",
-            metavar="ADDRESS",
-            help="Address of the chip.  \\[default: that of the recipe]",
-        ),
-    ] = None,
+    core: RecipeCoreOption = None,
     seed: SeedOption = 0,
     out: OutOption = None,
     data: DataOption = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable."
-        ),
-    ] = None,
+    changes: ChangesOption = None,
 ) -> None:
     """Say what a chip imposes on a recipe: splits, places, MVMs, time. Sends no pulse, no MVM.
 

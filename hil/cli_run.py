@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hil.cli_options import (
+    ChangesOption,
     DataOption,
     OutOption,
+    RecipeArgument,
+    RecipeCoreOption,
     ResumeOption,
     SeedOption,
     default_folder,
@@ -26,32 +29,19 @@ if TYPE_CHECKING:
 
 __all__ = ["demo", "report", "run", "show_found"]
 
-_Address = Annotated[
-    str | None,
-    typer.Option(
-        "--core", metavar="ADDRESS", help="Address of the chip.  \\[default: that of the recipe]"
-    ),
-]
 _Jobs = Annotated[
     int, typer.Option(min=1, max=256, help="Chips at a time, for a recipe with several seeds.")
 ]
 
 
 def run(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A bundled recipe (digits), or a .toml file.")
-    ],
+    recipe: RecipeArgument,
     *,
-    core: _Address = None,
+    core: RecipeCoreOption = None,
     seed: SeedOption = 0,
     out: OutOption = None,
     data: DataOption = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable."
-        ),
-    ] = None,
+    changes: ChangesOption = None,
     jobs: _Jobs = 1,
     resume: ResumeOption = None,
 ) -> None:
@@ -72,7 +62,7 @@ def run(
 
 def demo(
     *,
-    core: _Address = None,
+    core: RecipeCoreOption = None,
     seed: SeedOption = 0,
     out: OutOption = None,
 ) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -247,3 +250,30 @@ def linear_cells() -> type[LinearCells]:
 def faults() -> type[Faults]:
     """What may be wrong with `linear_cells`."""
     return Faults
+
+
+@pytest.fixture
+def local_server():
+    """A local server: serve(answer) gives its address; answer(handler) replies to each request."""
+    running = []
+
+    def serve(answer):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                with contextlib.suppress(ConnectionError):
+                    answer(self)
+
+            def log_message(self, *_args):
+                pass
+
+        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        running.append((http, thread))
+        return f"http://127.0.0.1:{http.server_port}/"
+
+    yield serve
+    for http, thread in running:
+        http.shutdown()
+        http.server_close()
+        thread.join()

@@ -1,42 +1,12 @@
 """Opening an address: https, file and this machine alone; every failure is one sentence."""
 
-import contextlib
 import socket
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from hil.errors import RequestError
 from hil.training.data.download import check_url, opened_url
-
-
-@pytest.fixture
-def server():
-    """A local server: serve(answer) gives its address; answer(handler) replies to each request."""
-    running = []
-
-    def serve(answer):
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                with contextlib.suppress(ConnectionError):
-                    answer(self)
-
-            def log_message(self, *_args):
-                pass
-
-        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        running.append((http, thread))
-        return f"http://127.0.0.1:{http.server_port}/"
-
-    yield serve
-    for http, thread in running:
-        http.shutdown()
-        http.server_close()
-        thread.join()
 
 
 def respond(status, **headers):
@@ -58,33 +28,33 @@ def read(url, timeout_s=0.3):
         return content
 
 
-def test_a_server_of_this_machine_and_a_file_are_read(tmp_path, server):
-    assert read(server(respond(200)) + "some/where") == b"/some/where"
+def test_a_server_of_this_machine_and_a_file_are_read(tmp_path, local_server):
+    assert read(local_server(respond(200)) + "some/where") == b"/some/where"
     (tmp_path / "a file").write_bytes(b"content")
     assert read((tmp_path / "a file").as_uri()) == b"content"
 
 
-def test_a_redirection_to_an_allowed_place_is_followed(server):
-    final = server(respond(200))
-    assert read(server(respond(302, Location=final + "there"))) == b"/there"
+def test_a_redirection_to_an_allowed_place_is_followed(local_server):
+    final = local_server(respond(200))
+    assert read(local_server(respond(302, Location=final + "there"))) == b"/there"
 
 
 @pytest.mark.parametrize("to", ["http://example.org/", "ftp://127.0.0.1/x", "file:///etc/hostname"])
-def test_a_redirection_elsewhere_is_refused(server, to):
-    url = server(respond(302, Location=to))
+def test_a_redirection_elsewhere_is_refused(local_server, to):
+    url = local_server(respond(302, Location=to))
     with pytest.raises(RequestError, match=r"not fetched from|not allowed"):
         read(url)
 
 
-def test_redirections_in_a_circle_end(server):
+def test_redirections_in_a_circle_end(local_server):
     with pytest.raises(RequestError, match="answers 302"):
-        read(server(respond(302, Location="/")))
+        read(local_server(respond(302, Location="/")))
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 429, 500, 503])
-def test_an_error_status_is_told(server, status):
+def test_an_error_status_is_told(local_server, status):
     with pytest.raises(RequestError, match=f"answers {status} "):
-        read(server(respond(status)))
+        read(local_server(respond(status)))
 
 
 @pytest.mark.parametrize(
@@ -96,12 +66,12 @@ def test_an_error_status_is_told(server, status):
     ],
     ids=["junk", "hangs up", "silent"],
 )
-def test_a_server_that_does_not_speak_http_is_told(server, answer, sentence):
+def test_a_server_that_does_not_speak_http_is_told(local_server, answer, sentence):
     with pytest.raises(RequestError, match=sentence):
-        read(server(answer))
+        read(local_server(answer))
 
 
-def test_a_server_that_falls_silent_in_the_middle_is_told(server):
+def test_a_server_that_falls_silent_in_the_middle_is_told(local_server):
     def answer(handler):
         handler.send_response(200)
         handler.send_header("Content-Length", "1000")
@@ -110,7 +80,7 @@ def test_a_server_that_falls_silent_in_the_middle_is_told(server):
         time.sleep(0.6)
 
     with pytest.raises(RequestError, match=r"did not answer within 0\.3 s"):
-        read(server(answer))
+        read(local_server(answer))
 
 
 def test_nothing_there_is_told(tmp_path):

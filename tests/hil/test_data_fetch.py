@@ -6,9 +6,7 @@ import gzip
 import hashlib
 import os
 import shutil
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -42,30 +40,9 @@ def published(monkeypatch):
 
 
 @pytest.fixture
-def server():
-    """A local server: serve(answer) gives the address of a folder; answer(handler) replies."""
-    running = []
-
-    def serve(answer):
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                with contextlib.suppress(ConnectionError):
-                    answer(self)
-
-            def log_message(self, *_args):
-                pass
-
-        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        running.append((http, thread))
-        return f"http://127.0.0.1:{http.server_port}/folder/"
-
-    yield serve
-    for http, thread in running:
-        http.shutdown()
-        http.server_close()
-        thread.join()
+def server(local_server):
+    """A local server of a folder: serve(answer) gives its address."""
+    return lambda answer: f"{local_server(answer)}folder/"
 
 
 def reply(content, *, length=None, status=200):
