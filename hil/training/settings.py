@@ -32,6 +32,8 @@ class TrainingSettings(BaseModel):
     Attributes:
         network, dataset: Names in the registries.
         epochs: Passes over the training split.
+        start: Checkpoint, by bundled name or path, whose weights the run starts from: hardware-aware
+            training is mostly the fine-tuning of a trained network. None draws them from the seed.
         seed: Seed of every stream: initial weights, order, augmentation, noise.
         batch_size: Largest mini-batch; an epoch is cut into nearly equal ones.
         learning_rate: Peak, reached after `warmup`, then lowered to 0 along a cosine.
@@ -57,6 +59,7 @@ class TrainingSettings(BaseModel):
 
     network: str = "resnet9-digits"
     dataset: str = "digits"
+    start: str | None = None
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 40
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 64

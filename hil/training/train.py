@@ -18,7 +18,7 @@ from torch.nn import functional
 from hil.errors import RequestError
 from hil.training.augmentation import augmented_batch
 from hil.training.batch_norm import settle_batch_norm_
-from hil.training.checkpoint import CheckpointMetadata, NoisyAccuracy
+from hil.training.checkpoint import CheckpointMetadata, NoisyAccuracy, load_checkpoint
 from hil.training.data import Dataset, Split, load_dataset
 from hil.training.evaluate import accuracy, noisy_accuracy
 from hil.training.mixup import Mix
@@ -56,16 +56,15 @@ def train(
         on_epoch: Called after each epoch.
 
     Raises:
-        RequestError: Unknown names, data that does not fit the network, no such device, a state
-            of other settings, or a loss that is not finite any more.
+        RequestError: Unknown names, a start of another network, data that does not fit the
+            network, no such device, a state of other settings, or a loss that is not finite.
         RecordError: `state_path` is there but no training state.
     """
     spec = network_spec(settings.network)
     dataset = load_dataset(settings.dataset, data_dir)
     _check_fit(spec, dataset)
     device = _device(settings.device)
-    module = build_network(spec)
-    initialise_(module, stream(settings.seed, "initial weights"))
+    module = _first_weights(spec, settings)
     module.to(device).to(memory_format=_memory_format(settings))  # type: ignore[call-overload]
     optimizer = _optimizer(module, settings)
     history: tuple[EpochReport, ...] = ()
@@ -190,6 +189,20 @@ def _memory_format(settings: TrainingSettings) -> torch.memory_format:
     """Channels last is what the matrix units take; float32 runs keep the order they had."""
     last = settings.precision == "bfloat16"
     return torch.channels_last if last else torch.contiguous_format
+
+
+def _first_weights(spec: NetworkSpec, settings: TrainingSettings) -> nn.Module:
+    if settings.start is None:
+        module = build_network(spec)
+        initialise_(module, stream(settings.seed, "initial weights"))
+        return module
+    module, metadata = load_checkpoint(settings.start)
+    if metadata.network != spec:
+        raise RequestError(
+            f"start {settings.start!r} is a checkpoint of network {metadata.network.name!r}, the "
+            f"run trains {spec.name!r}; start from one of the same network, or leave start out"
+        )
+    return module
 
 
 def _check_fit(spec: NetworkSpec, dataset: Dataset) -> None:

@@ -7,6 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from hil.errors import RecordError, RequestError
+from hil.training.checkpoint import save_checkpoint
 from hil.training.settings import EpochReport, TrainingResult, TrainingSettings
 from hil.training.train import train
 from hil.training.weight_noise import analog_layers
@@ -149,3 +150,22 @@ def test_cuda_learns_alike_and_hands_back_a_cpu_module():
 def test_settings_outside_their_range_are_refused(change):
     with pytest.raises(ValidationError, match=next(iter(change))):
         TrainingSettings(**change)
+
+
+def test_a_run_starts_from_the_weights_of_a_checkpoint(tmp_path):
+    first = train(SHORT)
+    path = tmp_path / "first.safetensors"
+    save_checkpoint(path, first.module, first.metadata)
+    gentle = SHORT.model_copy(
+        update={"start": str(path), "epochs": 1, "learning_rate": 1e-9, "noise_eta": 0.0}
+    )
+    went_on = train(gentle)
+    for name, value in weights(first).items():
+        if name.endswith("weight"):
+            torch.testing.assert_close(weights(went_on)[name], value, rtol=1e-3, atol=1e-5)
+    assert went_on.metadata.settings["start"] == str(path)
+
+
+def test_a_start_of_another_network_is_refused():
+    with pytest.raises(RequestError, match="'resnet9-digits', the run trains 'mlp-digits'"):
+        train(SHORT.model_copy(update={"start": "resnet9-digits"}))
