@@ -32,8 +32,8 @@ class TrainingSettings(BaseModel):
     Attributes:
         network, dataset: Names in the registries.
         epochs: Passes over the training split.
-        start: Checkpoint, by bundled name or path, whose weights the run starts from: hardware-aware
-            training is mostly the fine-tuning of a trained network. None draws them from the seed.
+        start: Checkpoint, by bundled name or path, whose weights the run starts from, since
+            hardware-aware training is mostly fine-tuning; None draws them from the seed.
         seed: Seed of every stream: initial weights, order, augmentation, noise.
         batch_size: Largest mini-batch; an epoch is cut into nearly equal ones.
         learning_rate: Peak, reached after `warmup`, then lowered to 0 along a cosine.
