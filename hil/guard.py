@@ -1,20 +1,89 @@
-"""The guard of a chip: asked before a pulse leaves, told after. Knows no core and no wire."""
+"""The guard of a chip: asked before a pulse leaves, told after. Knows no core and no wire.
+
+It holds the owner's lock, the limits, the wear ledger and the audit log together: a pulse passes
+all of them or does not leave. A chip that vanishes when closed has limits and a budget of the run
+alone.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, final
+from typing import TYPE_CHECKING, Any, Self, final
 
-import numpy as np
-
-from hil.requests import Outcome, Pulse
+from hil.amplitude_ladder import AmplitudeLadder
+from hil.audit import append_audit
+from hil.chip_records import keeps_records, make_chip_folder, remember_chip
+from hil.errors import HilError, RecordError, RequestError
+from hil.info import BackendKind
+from hil.journal import read_journal
+from hil.lease_lock import OwnerLock
+from hil.pulse_limits import check_limits, limits_for
+from hil.record import RECORD_FILE, load_record
+from hil.requests import Outcome
+from hil.run_folder import JOURNAL_FILE
+from hil.wear import ChipWear
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from hil.info import ChipInfo
+    from hil.pulse_limits import Limits
+    from hil.requests import Pulse
 
-__all__ = ["PulseGuard", "open_guard"]
+__all__ = ["ChipBinding", "PulseGuard", "check_binding", "open_guard"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipBinding:
+    """Which chip a run is meant for; None is any.
+
+    Attributes:
+        serial: Serial that the device must say of itself.
+        require: Kind of back-end that must answer.
+    """
+
+    serial: str | None = None
+    require: BackendKind | None = None
+
+
+def check_binding(info: ChipInfo, binding: ChipBinding) -> None:
+    """Refuse a chip that a run is not meant for; called before anything is changed.
+
+    Raises:
+        RequestError: Another serial, or another kind of back-end, answers.
+    """
+    if binding.serial is not None and info.serial != binding.serial:
+        raise RequestError(
+            f"the chip at {info.address} is {info.serial}, not {binding.serial}; nothing was sent "
+            "to it: give the address of the right chip, or its serial",
+            serial=info.serial,
+            expected=binding.serial,
+        )
+    if binding.require is not None and info.backend is not binding.require:
+        raise RequestError(
+            f"{binding.require.value} is required, but {info.backend.value} answers at "
+            f"{info.address} (chip {info.serial}); give the address of a board",
+            backend=info.backend.value,
+        )
+
+
+@final
+class _Records:
+    """What is held for a chip that lasts: lock, ledger, log."""
+
+    def __init__(self, info: ChipInfo, command: tuple[str, ...]) -> None:
+        self.lock = OwnerLock.acquire(info.serial, command)
+        try:
+            remember_chip(info)
+            self.wear = ChipWear.of(make_chip_folder(info.serial), info)
+        except BaseException:
+            self.lock.release()
+            raise
 
 
 @final
@@ -23,57 +92,161 @@ class PulseGuard:
 
     Attributes:
         info: What the chip says of itself.
-        sent: Pulses let through by core and family, refused ones not counted.
+        limits: Limits and budgets in force.
+        sent: Pulses let through in this session by core and family, rejected ones not counted.
     """
 
-    def __init__(self, info: ChipInfo) -> None:
-        """Guard the chip that says `info` of itself; use `open_guard`."""
+    def __init__(self, info: ChipInfo, limits: Limits, *, before: int = 0) -> None:
+        """Guard by limits and the run's budget, of which `before` is spent; see `open_guard`."""
         self.info = info
+        self.limits = limits
         self.sent: dict[tuple[int, str], int] = {}
+        self._before = before
+        self._ladders = {c.core: AmplitudeLadder(limits, c) for c in info.cores}
+        self._records: _Records | None = None
+        self._unknown = 0
+
+    def hold(self, command: tuple[str, ...], opening: dict[str, Any]) -> None:
+        """Become the chip's owner, open its ledger and write `opening` into its log."""
+        records = _Records(self.info, command)
+        try:
+            append_audit(
+                self.info.serial,
+                "opened",
+                command=list(command),
+                address=self.info.address,
+                backend=self.info.backend.value,
+                versions=self.info.cores[0].versions,
+                limits={"source": self.limits.source, "sha256": self.limits.sha256},
+                wear=records.wear.pulses,
+                **opening,
+            )
+        except BaseException:
+            records.wear.close()
+            records.lock.release()
+            raise
+        self._records = records
 
     def admit(self, core: int, pulse: Pulse) -> None:
         """Let a pulse request pass, or refuse it; called before anything of it leaves.
 
         Raises:
-            RequestError: It is outside the chip's limits or would exceed a budget.
+            RequestError: It is outside the limits or would exceed a budget; nothing was counted.
+            RecordError: It cannot be counted: the ledger is damaged or its disk full.
         """
+        check_limits(self.limits, self.info.cores[core], pulse)
+        self._ladders[core].check(pulse)
+        more, most = pulse.total, self.limits.budget.pulses_per_run
+        spent = self._before + sum(self.sent.values())
+        if most is not None and spent + more > most:
+            raise RequestError(
+                f"the run has sent {spent:,} pulses; {more:,} more would exceed the budget of "
+                f"{most:,} (pulses_per_run in {self.limits.source}); no pulse has left",
+                budget="pulses_per_run",
+                spent=spent,
+                more=more,
+                limit=most,
+            )
+        if self._records is not None:
+            self._records.wear.reserve(core, pulse, self.limits.budget, self.limits.source)
+        self._ladders[core].note(pulse)
         key = (core, pulse.family.value)
-        self.sent[key] = self.sent.get(key, 0) + int(np.sum(pulse.count, dtype=np.int64))
+        self.sent[key] = self.sent.get(key, 0) + more
 
     def applied(self, core: int, pulse: Pulse, outcome: Outcome | None) -> None:
         """Take what became of an admitted request; None is unknown and counts as applied."""
+        if outcome in (None, Outcome.UNKNOWN):
+            self._unknown += 1
         if outcome is Outcome.REJECTED:
             self.sent[core, pulse.family.value] -= pulse.total
+            if self._records is not None:
+                self._records.wear.withdraw(core, pulse)
+
+    def note(self, event: str, **values: Any) -> None:  # noqa: ANN401 - what JSON can hold
+        """Write an event into the chip's audit log: a take-over, a forced action."""
+        if self._records is not None:
+            append_audit(self.info.serial, event, **values)
 
     def close(self) -> None:
-        """Release what is held for the chip; twice is fine."""
+        """Release what is held for the chip; twice is fine. Every step has its turn."""
+        records, self._records = self._records, None
+        if records is None:
+            return
+        pulses = [{"core": c, "family": f, "pulses": n} for (c, f), n in self.sent.items()]
+        steps: tuple[Callable[[], object], ...] = (
+            lambda: append_audit(
+                self.info.serial,
+                "closed",
+                pulses=pulses,
+                effect_unknown=self._unknown,
+                wear=records.wear.pulses,
+            ),
+            records.wear.close,
+            records.lock.release,
+        )
+        errors: list[Exception] = []
+        for step in steps:
+            try:
+                step()
+            except (HilError, OSError) as error:
+                errors.append(error)
+        for later in errors[1:]:
+            _logger.warning("chip %s: %s", self.info.serial, later)
+        if errors:
+            raise errors[0]
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 def open_guard(
-    info: ChipInfo, *, command: tuple[str, ...] = (), run: Path | None = None
+    info: ChipInfo,
+    *,
+    command: tuple[str, ...] = (),
+    run: Path | None = None,
+    binding: ChipBinding | None = None,
 ) -> PulseGuard:
     """Guard the chip that says `info` of itself, for one command and its run folder.
 
     Args:
         info: `Chip.info`, read from the device.
-        command: Command line, for the chip's audit log.
-        run: Run folder.
+        command: Command line, for the lock's holder and the audit log.
+        run: Run folder; what an earlier attempt of the run has sent counts.
+        binding: Which chip the run is meant for.
 
     Raises:
         CoreUnavailableError: Somebody else owns the chip; the sentence names them.
-        RequestError: The limits of the chip are no limits.
+        RequestError: It is not the chip that is meant, or its limits are no limits.
         RecordError: The records of the chip are damaged.
     """
-    del command, run
-    return PulseGuard(info)
+    check_binding(info, binding or ChipBinding())
+    lasting = keeps_records(info)
+    folder = make_chip_folder(info.serial) if lasting else None
+    limits = limits_for(info.model, info.backend, folder)
+    guard = PulseGuard(info, limits, before=_sent_before(run))
+    if lasting:
+        guard.hold(command, {"run": None if run is None else str(run), "recipe": _recipe(run)})
+    return guard
+
+
+def _sent_before(run: Path | None) -> int:
+    """Pulses that the journal of a run folder says were on their way."""
+    if run is None or not (run / JOURNAL_FILE).exists():
+        return 0
+    intents = (line.values for line in read_journal(run / JOURNAL_FILE))
+    return sum(int(v.get("pulses", 0)) for v in intents if v.get("phase") == "intent")
+
+
+def _recipe(run: Path | None) -> dict[str, str] | None:
+    """Name and hash of what the run was asked to do."""
+    if run is None or not (run / RECORD_FILE).exists():
+        return None
+    try:
+        record = load_record(run)
+    except RecordError:
+        return None
+    text = json.dumps(record.recipe, sort_keys=True, separators=(",", ":"))
+    return {"name": record.name, "sha256": hashlib.sha256(text.encode()).hexdigest()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -43,6 +44,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def data_dir() -> Path:
     """The folder named by HIL_DATA, or beside the project; for tests marked `data`."""
     return DATA
+
+
+@pytest.fixture(autouse=True)
+def chip_records_of_this_test_alone(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Chip records (wear, log, lock) go to a folder of the test's own; nothing makes it early."""
+    name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
+    monkeypatch.setenv("HIL_STATE", str(tmp_path_factory.getbasetemp() / "hil-state" / name))
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""Pulse limits by chip model: data files, no code."""
