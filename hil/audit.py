@@ -69,6 +69,7 @@ def append_audit(serial: str, event: str, **values: Any) -> dict[str, Any]:  # n
         with path.open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             torn, number, previous = _tail(file, path)
+            _require_head(folder / HEAD_FILE, path, number, previous)
             if torn:
                 lost = {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}
                 line = _chained(number, previous, "a torn line was cut off", serial, lost)
@@ -130,16 +131,38 @@ def _flaw(raw: bytes, number: int, previous: str) -> str:
 
 def _head_flaw(path: Path, hashes: list[str]) -> str:
     """Compare with the head; the log may be ahead of it by what a crash left unsaid."""
-    try:
-        head = json.loads(path.read_bytes())
-        count, said = int(head["lines"]), str(head["hash"])
-    except FileNotFoundError:
+    head = _head(path)
+    if head is None:
         return ""
-    except (OSError, ValueError, TypeError, KeyError):
+    count, said = head
+    if count < 0:
         return f"its head {path.name} is damaged"
     if count >= len(hashes):
         return f"it is missing: the log had {count} lines when it was last written"
     return "" if hashes[count] == said else "the chain is not the one that was written"
+
+
+def _require_head(head_path: Path, path: Path, number: int, previous: str) -> None:
+    """Refuse to go on, and so to forget the head, where lines of the log are missing."""
+    count, said = _head(head_path) or (0, _SEED)
+    if not 0 <= count <= number or (count == number and said != previous):
+        raise RecordError(
+            f"audit log {path} has {number} lines but had {count} when it was last written; "
+            "nothing is done with the chip until hil audit verify finds it whole: restore it from "
+            "a copy",
+            path=str(path),
+        )
+
+
+def _head(path: Path) -> tuple[int, str] | None:
+    """Lines and last hash as last written; None if there is no head, -1 lines if damaged."""
+    try:
+        head = json.loads(path.read_bytes())
+        return int(head["lines"]), str(head["hash"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError):
+        return -1, ""
 
 
 def _tail(file: BinaryIO, path: Path) -> tuple[bytes, int, str]:

@@ -7,6 +7,7 @@ same function judges in the planner, in the guard before a pulse leaves, and in 
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,11 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hil.errors import RequestError
 from hil.info import BackendKind, PulseFamily
-from hil.toml_document import parse_document
 
 if TYPE_CHECKING:
     from hil.info import CoreInfo
@@ -255,10 +255,16 @@ def _outside(name: str, value: float, what: str, limit: float) -> RequestError:
 
 def _parsed(content: bytes, source: str, model: str) -> Limits:
     try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise RequestError(f"pulse limits {source!r} are not text in UTF-8") from error
-    found = parse_document(LimitsFile, text, kind="pulse limits", source=source)
+        found = LimitsFile.model_validate(tomllib.loads(content.decode("utf-8")))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RequestError(f"pulse limits {source!r} are not valid TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise RequestError(
+            f"pulse limits {source!r}: {key + ': ' if key else ''}{message}; correct the file"
+        ) from error
     if found.model != model:
         raise RequestError(
             f"pulse limits {source!r} are those of model {found.model!r}, the chip is a {model!r}"
