@@ -21,6 +21,8 @@ ENTRY_POINT_GROUP = "aimc_hil.backends"
 _BUILT_IN = {
     "sim": "sim_backend.opening:open_sim",
     "loopback": "drivers.loopback:open_loopback",
+    "record": "drivers.recorder:open_recorded",
+    "replay": "drivers.replay:open_replay",
 }
 
 Opener = Callable[[Address], Chip]

@@ -18,6 +18,7 @@ from hil.cli_data import data
 from hil.cli_infer import infer
 from hil.cli_output import say
 from hil.cli_plan import plan
+from hil.cli_record import record
 from hil.cli_run import demo, report, run
 from hil.cli_study import train
 from hil.errors import (
@@ -54,6 +55,7 @@ sim:aon                        simulated 1024x512 array
 sim:pcm90                      90 nm statistics
 sim:ideal                      exact integer product, no physics
 loopback:sim:hermes?seed=7     through the board driver, every byte encoded
+replay:FILE                    a recording made by hil record answers again
 
 An option of an address is key=value; a wrong one is answered with those that are known. Put \
 addresses in quotes: the shell has its own use for & and ?.
@@ -95,6 +97,10 @@ app.command(rich_help_panel=_EXPERIMENTS)(plan)
 app.command(rich_help_panel=_EXPERIMENTS)(run)
 app.command(rich_help_panel=_EXPERIMENTS)(report)
 app.command(rich_help_panel=_EXPERIMENTS)(infer)
+app.command(
+    rich_help_panel=_EXPERIMENTS,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)(record)
 app.command(rich_help_panel=_CHIP)(info)
 app.command(rich_help_panel=_CHIP)(program)
 app.command(rich_help_panel=_CHIP)(calibrate)
