@@ -22,6 +22,7 @@ __all__ = [
     "RECORD_FILE",
     "ChipIdentity",
     "JournalSummary",
+    "ResumptionNote",
     "RunError",
     "RunRecord",
     "RunStatus",
@@ -92,7 +93,8 @@ class JournalSummary(BaseModel):
     Attributes:
         lines: Lines that could be read.
         verbs: Completed verbs by name.
-        unfinished: Pulse requests without an outcome: the cells to read back after a crash.
+        unfinished: Pulse requests without a known outcome: their cells are to be read back.
+        torn_bytes: Bytes of a last line that a crash has torn; damage would be an error instead.
         codes_digest: Equal for two runs exactly if all their requests and results had equal codes.
     """
 
@@ -102,6 +104,35 @@ class JournalSummary(BaseModel):
     verbs: dict[str, int]
     unfinished: int
     codes_digest: str
+    torn_bytes: int = 0
+
+
+class ResumptionNote(BaseModel):
+    """How a run was taken up again.
+
+    Attributes:
+        at: Coordinated universal time, ISO 8601.
+        command: Command line.
+        line: Line of the journal from which on it holds this attempt.
+        played: Verbs that were answered from the journal.
+        torn_bytes: Bytes of a torn last line that were cut away.
+        in_doubt: Pulses whose outcome was not known.
+        evidence: How their outcome was found; None if there were none, or it was not reached.
+        misfit_share: Share of their devices that did not hold what the pulses give.
+        sent_again: Pulses sent again, since they had not been applied.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: str
+    command: tuple[str, ...]
+    line: int
+    played: int
+    torn_bytes: int
+    in_doubt: int
+    evidence: str | None = None
+    misfit_share: float | None = None
+    sent_again: int = 0
 
 
 class RunRecord(BaseModel):
@@ -121,6 +152,7 @@ class RunRecord(BaseModel):
         error: What stopped it.
         journal: What the journal holds, filled when the run is finalised.
         results: The results document.
+        resumptions: How it was taken up again after an interruption, each time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -139,6 +171,7 @@ class RunRecord(BaseModel):
     error: RunError | None = None
     journal: JournalSummary | None = None
     results: dict[str, JsonValue] | None = None
+    resumptions: tuple[ResumptionNote, ...] = ()
 
 
 def new_record(

@@ -27,6 +27,7 @@ from hil.record import (
     load_record,
     now_text,
 )
+from hil.requests import Outcome
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -72,10 +73,19 @@ class RunFolder:
 
     Leaving it closes the record: done if nothing else was said, refused, failed or interrupted
     after an exception, which goes on upwards.
+
+    Attributes:
+        path: The folder.
+        taken_up: The run was interrupted here and goes on from what its journal holds.
+        command: Command line of this attempt.
     """
 
-    def __init__(self, path: Path, record: RunRecord) -> None:
+    def __init__(
+        self, path: Path, record: RunRecord, *, taken_up_by: tuple[str, ...] | None = None
+    ) -> None:
         self.path = path
+        self.taken_up = taken_up_by is not None
+        self.command = record.command if taken_up_by is None else taken_up_by
         self._record = record
 
     @classmethod
@@ -116,6 +126,17 @@ class RunFolder:
         _require_same(path, load_record(path), record)
         run = cls(path, record)
         run.update()
+        return run
+
+    @classmethod
+    def take_up(cls, path: Path, *, command: tuple[str, ...]) -> Self:
+        """Go on with an interrupted run where its journal ends, under its own record.
+
+        Raises:
+            RecordError: It holds no record.
+        """
+        run = cls(path, load_record(path), taken_up_by=command)
+        run.update(status=RunStatus.RUNNING, ended_at=None, error=None)
         return run
 
     @property
@@ -232,24 +253,40 @@ def _free_folder(path: Path) -> Path:
 
 def _summarise(path: Path) -> JournalSummary:
     verbs: dict[str, int] = {}
-    lines, intents, outcomes = 0, 0, 0
+    lines, length = 0, 0
+    in_doubt: set[int] = set()
     digest = hashlib.blake2b(digest_size=16)
     for line in read_journal(path):
-        lines += 1
+        lines, length = lines + 1, length + line.bytes
         values = line.values
-        if values["phase"] == "intent":
-            intents += 1
+        phase, verb = values["phase"], values["verb"]
+        if phase == "intent":
+            in_doubt.add(line.number)
+        elif phase == "settled" or (verb == "program" and _tells_outcome(values)):
+            in_doubt.discard(values.get("intent", -1))
+        if phase != "end":
             continue
-        verb = values["verb"]
         verbs[verb] = verbs.get(verb, 0) + 1
-        outcomes += verb == "program"
         if verb in ("program", "read", "mvm"):
             digest.update(
                 f"{values['core']} {verb} {values['request']} {values.get('result')}\n".encode()
             )
     return JournalSummary(
-        lines=lines, verbs=verbs, unfinished=intents - outcomes, codes_digest=digest.hexdigest()
+        lines=lines,
+        verbs=verbs,
+        unfinished=len(in_doubt),
+        codes_digest=digest.hexdigest(),
+        torn_bytes=path.stat().st_size - length,
     )
+
+
+def _tells_outcome(values: Mapping[str, Any]) -> bool:
+    """Say whether the end of a pulse request leaves no doubt about what came of it."""
+    if values["phase"] != "end":
+        return False
+    if "error" in values:
+        return bool(values.get("refused"))
+    return values.get("outcome") in (Outcome.DONE.name, Outcome.REJECTED.name)
 
 
 def _write_manifest(path: Path) -> None:

@@ -1,0 +1,115 @@
+"""What became of a pulse request in doubt: by the core's own counts, and by reading its cells back.
+
+A RESET pulse overwrites a device, so a device that holds what another amplitude would have given
+was not reached. Whoever cannot be told apart is left alone: programming measures it next and mends
+it if need be. Nothing is ever sent again without such evidence. Knows no journal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hil.core import Core
+from hil.info import Capability, CoreInfo, PulseFamily
+from hil.requests import CellRead, Pulse
+
+__all__ = ["Evidence", "Found", "misfits", "part_of", "read_back", "reconcile"]
+
+BoolArray = npt.NDArray[np.bool_]
+Array = npt.NDArray[np.float64]
+
+MISFIT = 0.5
+"""A device this far from what its pulse gives typically was not reached by it, in g_max of a
+device: pulses of the modelled chips spread by 0.1...0.2 (one standard deviation)."""
+
+
+class Evidence(StrEnum):
+    """How an answer was found; the value is the sentence to show."""
+
+    COUNTED_NONE = "the core has counted none of its pulses"
+    COUNTED_ALL = "the core has counted all of its pulses"
+    COUNTED_SOME = "the core has counted some of its pulses; its cells were read back"
+    READ_BACK = "the core's counts do not tell; its cells were read back"
+    LEFT = "neither counts nor reads tell; its cells are left to the next measurement"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """What became of a request.
+
+    Attributes:
+        evidence: How it was found.
+        missing: Entries that were not applied and are to be sent again, (n,).
+        pulses: Pulses that are counted as applied.
+        misfit_share: Share of its devices that do not hold what their pulses give; None unread.
+    """
+
+    evidence: Evidence
+    missing: BoolArray
+    pulses: int
+    misfit_share: float | None
+
+
+def reconcile(
+    core: Core, pulse: Pulse, counted: int | None, *, mended: BoolArray | None = None
+) -> Found:
+    """Find out which entries of a pulse request in doubt were not applied; sends no pulse.
+
+    Args:
+        core: The core it was sent to.
+        pulse: The request.
+        counted: Pulses that the core has counted beyond those that are known; None if its counts
+            do not tell (it was restarted).
+        mended: Entries that a later request has written already, (n,).
+    """
+    free = np.ones(len(pulse), np.bool_) if mended is None else ~mended
+    seen = read_back(core, pulse)
+    wrong = None if seen is None else misfits(core.info, pulse, seen)
+    share = None if wrong is None else float(wrong.mean()) if len(pulse) else 0.0
+    if counted == 0:
+        evidence, missing = Evidence.COUNTED_NONE, free
+    elif counted is not None and counted >= pulse.total:
+        evidence, missing = Evidence.COUNTED_ALL, np.zeros(len(pulse), np.bool_)
+    elif wrong is None:
+        evidence, missing = Evidence.LEFT, np.zeros(len(pulse), np.bool_)
+    else:
+        evidence = Evidence.READ_BACK if counted is None else Evidence.COUNTED_SOME
+        missing = wrong & free
+    pulses = counted
+    if pulses is None:
+        pulses = pulse.total - part_of(pulse, missing).total
+    return Found(evidence=evidence, missing=missing, pulses=pulses, misfit_share=share)
+
+
+def read_back(core: Core, pulse: Pulse) -> Array | None:
+    """Read the devices of a pulse request, S, (n,); None where single cells cannot be read."""
+    if Capability.CELL_READ not in core.info.capabilities:
+        return None
+    if len(pulse) == 0:
+        return np.zeros(0)
+    request = CellRead.of(device=pulse.device, rows=pulse.rows, cols=pulse.cols)
+    return np.asarray(core.info.read.to_si(core.read(request).codes), np.float64)
+
+
+def misfits(info: CoreInfo, pulse: Pulse, found_siemens: Array) -> BoolArray:
+    """Say which devices (n,) surely do not hold what their pulse gives typically."""
+    unit = info.device.device_g_max_siemens
+    if pulse.family is PulseFamily.RESET:
+        codes, siemens = info.device.reset_amplitude_codes, info.device.reset_siemens
+        wanted = np.interp(pulse.amplitude, codes, siemens)
+        return np.asarray(np.abs(found_siemens - np.minimum(wanted, unit)) > MISFIT * unit)
+    limits = info.limits(pulse.family)
+    full = None if limits is None else limits.full_width_code
+    # A partial SET adds to what was there: what it was is not known, so it is left alone.
+    return np.asarray((found_siemens < MISFIT * unit) & (pulse.width == full))
+
+
+def part_of(pulse: Pulse, chosen: npt.NDArray[Any]) -> Pulse:
+    """Return some entries of a pulse request."""
+    names = ("device", "rows", "cols", "amplitude", "width", "count")
+    return replace(pulse, **{name: getattr(pulse, name)[chosen] for name in names})

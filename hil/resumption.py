@@ -1,0 +1,243 @@
+"""Takes up an interrupted run: the chip is checked, the tape played, the pulses in doubt settled.
+
+Knows the journal, the record and the chip; no algorithm and no command.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Self, final
+
+import numpy as np
+import numpy.typing as npt
+
+from hil.chip_records import keeps_records
+from hil.core import Chip, Core
+from hil.errors import RecordError
+from hil.info import Capability, PulseFamily
+from hil.reconcile import part_of, reconcile
+from hil.record import ResumptionNote, now_text
+from hil.recording_core import Recorder
+from hil.requests import CellRead, CoreSettings, CoreStatus, Outcome, ProgramResult, Pulse
+from hil.resumed_core import Playback
+from hil.run_folder import JOURNAL_FILE, RunFolder
+from hil.tape import SentPulse, Tape, read_tape
+
+__all__ = ["Resumption"]
+
+LEAST_AGREEMENT = 0.5
+"""Correlation between what devices hold and what their last pulses give typically, below which a
+chip is taken for one that has lost its cells; a programmed one shows 0.9 and more."""
+
+SAMPLE = 4096
+"""Devices of a core that this is judged by."""
+
+PURPOSE = "resume"
+
+log = logging.getLogger(__name__)
+Count = Callable[[int, Pulse], None]
+
+
+@final
+class Resumption:
+    """An interrupted run on its way on.
+
+    Attributes:
+        sent: Every pulse request that may have left so far.
+    """
+
+    def __init__(self, folder: RunFolder, tape: Tape) -> None:
+        """Go on with the run in `folder`, whose journal is `tape`."""
+        self._folder = folder
+        self._tape = tape
+        self._counted: dict[int, int | None] = {}
+        self.sent: tuple[SentPulse, ...] = tuple(tape.sent)
+
+    @classmethod
+    def of(cls, folder: RunFolder, chip: Chip) -> Self:
+        """Read the journal of a run that is to go on upon `chip`.
+
+        Raises:
+            RecordError: It is damaged, or the chip cannot hold what the run has written.
+        """
+        if not keeps_records(chip.info):
+            raise RecordError(
+                f"chip {chip.serial} at {chip.info.address} is simulated and ended with the run, "
+                "so there is nothing to go on with; run it again, or over hil emulate next time"
+            )
+        return cls(folder, read_tape(folder.path / JOURNAL_FILE))
+
+    def begin(self, recorder: Recorder, cores: Sequence[Core], count: Count) -> Playback:
+        """Check that the chip stands as the run left it; return the tape, ready to be played.
+
+        Args:
+            recorder: Writes the journal on.
+            cores: The recorded cores.
+            count: Told of pulses that earlier attempts have sent beside the run's own.
+
+        Raises:
+            RecordError: Somebody else has pulsed the chip since, or it has lost its cells.
+        """
+        tape = self._tape
+        doubt = 0 if tape.doubt is None else tape.doubt.sent.pulse.total
+        note = ResumptionNote(
+            at=now_text(),
+            command=self._folder.command,
+            line=recorder.journal.lines,
+            played=len(tape.entries),
+            torn_bytes=recorder.journal.torn_bytes,
+            in_doubt=doubt,
+        )
+        notes = (*self._folder.record.resumptions, note)
+        self._folder.update(resumptions=[one.model_dump() for one in notes])
+        with recorder.aside(purpose=PURPOSE):
+            recorder.journal.write(
+                {"verb": "session", "phase": "begin", "torn_bytes": recorder.journal.torn_bytes},
+                to_disk=True,
+            )
+            for core in cores:
+                self._counted[core.info.core] = self._pulses_beyond(core)
+        for sent in tape.sent:
+            if sent.mends is not None:
+                count(sent.core, sent.pulse)
+
+        def go_live(playback: Playback) -> None:
+            with recorder.aside(purpose=PURPOSE):
+                for core in cores:
+                    _restore_settings(core, playback.settings.get(core.info.core))
+                playback.behind_s = max(0.0, playback.now_s - cores[0].now_s())
+            line = {"verb": "session", "phase": "live", "behind_s": playback.behind_s}
+            recorder.journal.write(line, to_disk=True)
+            log.info("%d verbs played back; the chip answers from here on", playback.played)
+
+        def settle(core: Core, pulse: Pulse) -> ProgramResult:
+            return self._settle(recorder, core, pulse)
+
+        return Playback(tape, go_live=go_live, settle=settle)
+
+    def _pulses_beyond(self, core: Core) -> int | None:
+        """Return the pulses a core has counted beyond those known; None if it cannot tell.
+
+        Raises:
+            RecordError: They are more than the run can have sent, or the cells are not its own.
+        """
+        index, counts = core.info.core, core.status()
+        expected = self._tape.expected_pulses(index)
+        if expected is None:
+            return None
+        beyond, most = counts.pulses - expected, self._tape.doubtful_pulses(index)
+        if beyond > most:
+            raise RecordError(
+                f"core {index} of chip {core.info.chip_serial} has had {beyond - most:,} pulses "
+                "that are none of this run's: somebody else has programmed it since; run it again "
+                "from its beginning",
+                core=index,
+            )
+        if beyond >= 0:
+            return beyond
+        agreement = self._agreement(core)
+        if agreement is not None and agreement < LEAST_AGREEMENT:
+            raise RecordError(
+                f"core {index} of chip {core.info.chip_serial} does not hold what this run has "
+                f"written (correlation {agreement:.2f}, {counts.pulses:,} pulses counted, "
+                f"{expected:,} expected): it has lost its cells; run it again from its beginning",
+                core=index,
+            )
+        return None
+
+    def _agreement(self, core: Core) -> float | None:
+        """Correlate what devices hold with what their last pulses give; None if that cannot be."""
+        info = core.info
+        if Capability.CELL_READ not in info.capabilities:
+            return None
+        wanted = np.full((info.devices_per_cell, info.rows, info.cols), np.nan)
+        codes, siemens = info.device.reset_amplitude_codes, info.device.reset_siemens
+        for sent in self.sent:
+            pulse = sent.pulse
+            if sent.core != info.core or sent.applied is None:
+                continue
+            known = pulse.family is PulseFamily.RESET
+            given = np.interp(pulse.amplitude, codes, siemens) if known else np.nan
+            wanted[pulse.device, pulse.rows, pulse.cols] = given
+        flat = np.flatnonzero(~np.isnan(wanted))
+        if flat.size < 2:
+            return None
+        flat = flat[np.linspace(0, flat.size - 1, min(SAMPLE, flat.size)).astype(np.int64)]
+        device, rows, cols = np.unravel_index(flat, wanted.shape)
+        codes_read = core.read(CellRead.of(device=device, rows=rows, cols=cols)).codes
+        found = np.asarray(info.read.to_si(codes_read), np.float64)
+        known_siemens = np.minimum(wanted.flat[flat], info.device.device_g_max_siemens)
+        if np.ptp(known_siemens) == 0.0:
+            return None
+        return 0.0 if np.ptp(found) == 0.0 else float(np.corrcoef(known_siemens, found)[0, 1])
+
+    def _settle(self, recorder: Recorder, core: Core, pulse: Pulse) -> ProgramResult:
+        """Find out what became of the pulses in doubt; send those again that were not applied."""
+        doubt = self._tape.doubt
+        assert doubt is not None  # noqa: S101 - called for it
+        with recorder.aside(purpose=PURPOSE):
+            found = reconcile(
+                core,
+                pulse,
+                self._counted[core.info.core],
+                mended=_covered(pulse, doubt.mends),
+            )
+        again = part_of(pulse, found.missing)
+        if len(again):
+            with recorder.aside(mends=doubt.sent.number):
+                mended = core.program(again)
+            if mended.outcome is not Outcome.DONE:
+                return mended
+        with recorder.aside(purpose=PURPOSE):
+            status: CoreStatus = core.status()
+        at_s = status.now_s if status.last_pulse_at_s is None else status.last_pulse_at_s
+        recorder.journal.write(
+            {
+                "core": core.info.core,
+                "verb": "program",
+                "phase": "settled",
+                "intent": doubt.sent.number,
+                "request": doubt.sent.request,
+                "evidence": found.evidence.value,
+                "found_pulses": found.pulses,
+                "sent_again": again.total,
+                "misfit_share": found.misfit_share,
+                "at_s": at_s,
+            },
+            to_disk=True,
+        )
+        log.info("%d pulses in doubt: %s", pulse.total, found.evidence.value)
+        self._note(found.evidence.value, found.misfit_share, again.total)
+        return ProgramResult(outcome=Outcome.DONE, pulses=pulse.total, at_s=at_s)
+
+    def _note(self, evidence: str, misfit_share: float | None, sent_again: int) -> None:
+        *before, last = self._folder.record.resumptions
+        found = {"evidence": evidence, "misfit_share": misfit_share, "sent_again": sent_again}
+        notes = (*before, last.model_copy(update=found))
+        self._folder.update(resumptions=[one.model_dump() for one in notes])
+
+
+def _restore_settings(core: Core, wanted: CoreSettings | None) -> None:
+    """Bring a core out of its safe state and to the settings that the run had made."""
+    have, wanted = core.settings(), wanted or CoreSettings()
+    differs = any(
+        value is not None and not np.array_equal(value, getattr(have, name))
+        for name, value in vars(wanted).items()
+    )
+    if differs or core.status().safe:
+        core.configure(wanted)
+
+
+def _covered(pulse: Pulse, mends: Sequence[SentPulse]) -> npt.NDArray[np.bool_]:
+    """Say which entries of a request were written by later ones that are known to be done, (n,)."""
+    done: set[tuple[int, int, int]] = set()
+    for mend in mends:
+        if mend.applied:
+            done.update(_places(mend.pulse))
+    return np.array([place in done for place in _places(pulse)], np.bool_)
+
+
+def _places(pulse: Pulse) -> list[tuple[int, int, int]]:
+    columns = (pulse.device.tolist(), pulse.rows.tolist(), pulse.cols.tolist())
+    return list(zip(*columns, strict=True))
