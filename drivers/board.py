@@ -87,7 +87,9 @@ class BoardLink:
         """
         session = secrets.randbits(64)
         version = wire.PROTOCOL_VERSION
-        hello = wire.HelloRequest(lowest_version=version, highest_version=version, session=session)
+        hello = wire.HelloRequest(
+            lowest_version=version, highest_version=version, session=session, holder=""
+        )
         answer = self.ask(0, hello, wire.HelloReply)
         if (answer.version, answer.session) != (version, session) or answer.epoch == 0:
             raise DeviceFaultError(f"the board answered HELLO with {answer}; update its firmware")
@@ -195,7 +197,7 @@ class BoardCore(Core):
         slot_s = 0.0 if limits is None else limits.slot_s
         reply = self._link.ask(
             self.info.core,
-            translate.pulse_to_wire(self.info, pulse),
+            translate.pulse_to_wire(self.info, pulse, token=0, mutation=0),
             wire.ProgramReply,
             execution_s=slot_s * pulse.total,
         )
@@ -230,7 +232,7 @@ class BoardCore(Core):
 
     @override
     def _do_configure(self, settings: CoreSettings) -> None:
-        message = translate.settings_to_wire(self.info, settings, wire.ConfigureRequest)
+        message = translate.configure_to_wire(self.info, settings, token=0, mutation=0)
         self._link.ask(self.info.core, message, wire.ConfigureReply)
 
     @override

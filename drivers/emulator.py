@@ -6,6 +6,7 @@ send is refused like any other.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from drivers.faults import error_to_wire
 from hil.core import Chip, Core
 from protocols.wire import messages as wire
 from protocols.wire.errors import RemoteProtocolError
-from protocols.wire.link import DeviceLink, Incoming
+from protocols.wire.link import MAX_OBJECT_BYTES, DeviceLink, Incoming
 from protocols.wire.vocabulary import Effect, ErrorClass, Status
 
 __all__ = ["DeviceEmulator"]
@@ -70,7 +71,7 @@ class DeviceEmulator:
         if isinstance(message, wire.HelloRequest):
             return self._hello(incoming, message)
         if isinstance(message, wire.CapabilitiesRequest):
-            return wire.CapabilitiesReply(json=self._chip.info.model_dump_json().encode())
+            return wire.CapabilitiesReply(json=self._capabilities())
         if incoming.core >= len(self._chip.cores):
             text = f"core {incoming.core} is outside 0...{len(self._chip.cores) - 1}"
             return _refusal(ErrorClass.REQUEST, Status.NO_SUCH_CORE, text)
@@ -84,7 +85,13 @@ class DeviceEmulator:
             self._closed.add(incoming.core)
             core.safe_state()
             return wire.CloseReply()
-        return _VERBS[type(message)](core, message)
+        verb = _VERBS.get(type(message))
+        if verb is None:
+            raise RemoteProtocolError(f"{type(message).__name__} is unknown to this device")
+        return verb(core, message)
+
+    def _capabilities(self) -> bytes:
+        return self._chip.info.model_dump_json().encode()
 
     def _hello(self, incoming: Incoming, hello: wire.HelloRequest) -> wire.Message:
         version = wire.PROTOCOL_VERSION
@@ -100,6 +107,10 @@ class DeviceEmulator:
             epoch=self._link.begin(incoming),
             session=hello.session,
             boot=self._boot,
+            window=1,
+            max_object_bytes=MAX_OBJECT_BYTES,
+            capabilities_sha256=hashlib.sha256(self._capabilities()).digest(),
+            last_mutation=0,
         )
 
 
@@ -130,7 +141,7 @@ def _configure(core: Core, message: wire.ConfigureRequest) -> wire.Message:
 
 
 def _settings(core: Core, _: wire.SettingsRequest) -> wire.Message:
-    return translate.settings_to_wire(core.info, core.settings(), wire.SettingsReply)
+    return translate.settings_to_wire(core.info, core.settings())
 
 
 def _status(core: Core, _: wire.StatusRequest) -> wire.Message:

@@ -35,12 +35,14 @@ from hil.errors import DeviceFaultError
 from hil.info import CoreInfo, Direction, MvmMode, PulseFamily
 from protocols.wire import messages as wire
 from protocols.wire.errors import RemoteProtocolError
+from protocols.wire.fields import Codes
 from protocols.wire.vocabulary import Direction as WireDirection
 from protocols.wire.vocabulary import Family as WireFamily
 from protocols.wire.vocabulary import Mode as WireMode
 from protocols.wire.vocabulary import Outcome as WireOutcome
 
 __all__ = [
+    "configure_to_wire",
     "mvm_from_wire",
     "mvm_result_from_wire",
     "mvm_result_to_wire",
@@ -90,11 +92,15 @@ _MODES_BACK = _inverse(_MODES)
 _OUTCOMES_BACK = _inverse(_OUTCOMES)
 
 
-def pulse_to_wire(info: CoreInfo, pulse: Pulse) -> wire.ProgramRequest:
+def pulse_to_wire(
+    info: CoreInfo, pulse: Pulse, *, token: int, mutation: int
+) -> wire.ProgramRequest:
     """Return the message of a pulse request that `info` accepts."""
     limits = info.limits(pulse.family)
     assert limits is not None  # noqa: S101 - checked by the public verb
     return wire.ProgramRequest(
+        token=token,
+        mutation=mutation,
         family=_FAMILIES[pulse.family],
         device=pack(pulse.device, 0, info.devices_per_cell - 1),
         rows=pack(pulse.rows, 0, info.rows - 1),
@@ -154,18 +160,21 @@ def read_from_wire(message: wire.ReadRequest) -> CellRead:
 
 def read_result_to_wire(info: CoreInfo, result: ReadResult) -> wire.ReadReply:
     """Return the reply to a cell read."""
+    codes = pack_scale(result.codes, info.read)
     return wire.ReadReply(
-        codes=pack_scale(result.codes, info.read),
-        saturated=pack_bits(result.saturated),
+        count=len(codes),
+        bits=8 * codes.item_bytes,
         temperature_kelvin=result.temperature_kelvin,
         at_s=result.at_s,
+        codes=codes.data,
+        saturated=pack_bits(result.saturated),
     )
 
 
 def read_result_from_wire(info: CoreInfo, count: int, reply: wire.ReadReply) -> ReadResult:
     """Undo `read_result_to_wire`; a wrong count or a code outside `info` is the device's fault."""
     return ReadResult(
-        codes=unpack_scale("read code", reply.codes, info.read, (count,)),
+        codes=unpack_scale("read code", _codes(reply.bits, reply.codes), info.read, (count,)),
         saturated=unpack_bits(reply.saturated, (count,)),
         temperature_kelvin=reply.temperature_kelvin,
         at_s=reply.at_s,
@@ -174,15 +183,20 @@ def read_result_from_wire(info: CoreInfo, count: int, reply: wire.ReadReply) -> 
 
 def mvm_to_wire(info: CoreInfo, request: MvmRequest) -> wire.MvmRequest:
     """Return the message of an MVM batch that `info` accepts."""
-    window = request.window
+    window = request.window or Window(row=0, col=0, rows=info.rows, cols=info.cols)
     batch, inputs = request.input_codes.shape
+    codes = pack_scale(request.input_codes, info.input)
     return wire.MvmRequest(
         batch=batch,
         inputs=inputs,
-        window=None if window is None else (window.row, window.col, window.rows, window.cols),
+        row=window.row,
+        col=window.col,
+        rows=window.rows,
+        cols=window.cols,
         direction=_DIRECTIONS[request.direction],
-        mode=None if request.mode is None else _MODES[request.mode],
-        input_codes=pack_scale(request.input_codes, info.input),
+        mode=WireMode.FASTEST if request.mode is None else _MODES[request.mode],
+        bits=8 * codes.item_bytes,
+        input_codes=codes.data,
     )
 
 
@@ -192,33 +206,33 @@ def mvm_from_wire(info: CoreInfo, message: wire.MvmRequest) -> MvmRequest:
     Raises:
         RemoteProtocolError: batch x inputs is not the number of codes.
     """
-    codes = unpack(message.input_codes, info.input.dtype)
+    codes = unpack(_codes(message.bits, message.input_codes), info.input.dtype)
     if codes.size != message.batch * message.inputs:
         raise RemoteProtocolError(
             f"{codes.size} input codes are not batch {message.batch} x inputs {message.inputs}"
         )
-    place = message.window
-    window = None
-    if place is not None:
-        window = Window(row=place[0], col=place[1], rows=place[2], cols=place[3])
+    window = Window(row=message.row, col=message.col, rows=message.rows, cols=message.cols)
+    whole = Window(row=0, col=0, rows=info.rows, cols=info.cols)
     return MvmRequest(
         input_codes=codes.reshape(message.batch, message.inputs),
-        window=window,
+        window=None if window == whole else window,
         direction=_DIRECTIONS_BACK[message.direction],
-        mode=None if message.mode is None else _MODES_BACK[message.mode],
+        mode=None if message.mode is WireMode.FASTEST else _MODES_BACK[message.mode],
     )
 
 
 def mvm_result_to_wire(info: CoreInfo, result: MvmResult) -> wire.MvmReply:
     """Return the reply to an MVM batch."""
     batch, outputs = result.output_codes.shape
+    codes = pack_scale(result.output_codes, info.output_codes)
     return wire.MvmReply(
         batch=batch,
         outputs=outputs,
-        output_codes=pack_scale(result.output_codes, info.output_codes),
-        saturated=pack_bits(result.saturated),
+        bits=8 * codes.item_bytes,
         temperature_kelvin=result.temperature_kelvin,
         at_s=result.at_s,
+        output_codes=codes.data,
+        saturated=pack_bits(result.saturated),
     )
 
 
@@ -228,21 +242,32 @@ def mvm_result_from_wire(info: CoreInfo, shape: tuple[int, int], reply: wire.Mvm
         raise DeviceFaultError(
             f"the device answered {reply.batch} x {reply.outputs} outputs, {shape} were asked for"
         )
+    codes = _codes(reply.bits, reply.output_codes)
     return MvmResult(
-        output_codes=unpack_scale("output code", reply.output_codes, info.output_codes, shape),
+        output_codes=unpack_scale("output code", codes, info.output_codes, shape),
         saturated=unpack_bits(reply.saturated, shape),
         temperature_kelvin=reply.temperature_kelvin,
         at_s=reply.at_s,
     )
 
 
-def settings_to_wire(
-    info: CoreInfo,
-    settings: CoreSettings,
-    kind: type[wire.ConfigureRequest] | type[wire.SettingsReply],
-) -> wire.ConfigureRequest | wire.SettingsReply:
-    """Return settings as a `kind`: what to set, or what is in force."""
-    return kind(
+def configure_to_wire(
+    info: CoreInfo, settings: CoreSettings, *, token: int, mutation: int
+) -> wire.ConfigureRequest:
+    """Return the message that puts `settings` in force."""
+    return wire.ConfigureRequest(
+        token=token,
+        mutation=mutation,
+        output_range=settings.output_range,
+        gain_trim=pack_trim(settings.gain_trim, info.gain_trim),
+        offset_trim=pack_trim(settings.offset_trim, info.offset_trim),
+        temperature_kelvin=settings.temperature_kelvin,
+    )
+
+
+def settings_to_wire(info: CoreInfo, settings: CoreSettings) -> wire.SettingsReply:
+    """Return the reply that tells the settings in force."""
+    return wire.SettingsReply(
         output_range=settings.output_range,
         gain_trim=pack_trim(settings.gain_trim, info.gain_trim),
         offset_trim=pack_trim(settings.offset_trim, info.offset_trim),
@@ -253,7 +278,7 @@ def settings_to_wire(
 def settings_from_wire(
     info: CoreInfo, message: wire.ConfigureRequest | wire.SettingsReply
 ) -> CoreSettings:
-    """Undo `settings_to_wire`."""
+    """Undo `configure_to_wire` and `settings_to_wire`."""
     return CoreSettings(
         output_range=message.output_range,
         gain_trim=unpack_trim(message.gain_trim, info.gain_trim),
@@ -288,3 +313,9 @@ def status_from_wire(reply: wire.StatusReply) -> CoreStatus:
         generation=reply.generation,
         safe=reply.safe,
     )
+
+
+def _codes(bits: int, data: bytes) -> Codes:
+    if bits not in (8, 16, 32) or len(data) % (bits // 8):
+        raise RemoteProtocolError(f"{len(data)} bytes are no codes of {bits} bits")
+    return Codes(item_bytes=bits // 8, data=data)

@@ -7,11 +7,11 @@ receiver that has lost its place skips to the next zero. See SPEC.md for the dra
 from __future__ import annotations
 
 import struct
-import zlib
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from itertools import pairwise
+from typing import NamedTuple
+from zlib import crc32
 
+from protocols.wire.cobs import BLOCK_BYTES, cobs_decode, cobs_encode
 from protocols.wire.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = [
@@ -31,13 +31,11 @@ MAX_FRAME_BYTES = 8192
 
 _DELIMITER = b"\x00"
 _HEADER = struct.Struct("<BBHHIH")  # kind << 5 | flags, opcode, epoch, core, sequence, credit
-_CRC = struct.Struct("<I")
-_BLOCK = 254  # most data bytes behind one COBS code
-_FULL = 0xFF  # COBS code of a full block: no zero follows it
-_CODES = tuple(bytes([n + 1]) for n in range(_BLOCK))  # code in front of n < 254 data bytes
-_MAX_RAW_BYTES = (MAX_FRAME_BYTES - 2) * _BLOCK // (_BLOCK + 1)  # - delimiter - first code
+_CRC_BYTES = 4
+_RESIDUE = 0x2144DF1C  # CRC-32 of any bytes followed by their own CRC-32, little-endian
+_MAX_RAW_BYTES = (MAX_FRAME_BYTES - 2) * BLOCK_BYTES // (BLOCK_BYTES + 1)  # - delimiter - code
 
-MAX_PAYLOAD_BYTES = _MAX_RAW_BYTES - _HEADER.size - _CRC.size
+MAX_PAYLOAD_BYTES = _MAX_RAW_BYTES - _HEADER.size - _CRC_BYTES
 """Most payload bytes of one frame, however many zeros it holds."""
 
 
@@ -46,78 +44,39 @@ class Kind(IntEnum):
 
     REQUEST = 0
     REPLY = 1
+    EVENT = 2
+    CREDIT = 3
+    """The link's own: credit, acknowledgement, and what an end misses."""
 
 
 class Flags(IntFlag):
     """Low five bits of the first byte. Others are reserved and zero."""
 
     NONE = 0
-    CHUNK = 1
+    PIECE = 1
     """The payload is a piece of a larger object: offset and total stand in front."""
     LAST = 2
     """Last piece: the SHA-256 of the whole object stands behind."""
+    MUTATING = 4
+    """The request changes cells or settings: token and mutation id stand in front."""
+    URGENT = 8
+    """Outside the window, with a sequence of its own; taken in any epoch."""
 
 
-_KNOWN_FLAGS = int(Flags.CHUNK | Flags.LAST)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frame:
+class Frame(NamedTuple):
     """One frame: header fields and payload; the units are in SPEC.md."""
 
     kind: Kind
+    flags: Flags
     opcode: int
     epoch: int
     core: int
     sequence: int
-    payload: bytes = b""
-    flags: Flags = Flags.NONE
-    credit: int = 0
+    credit: int
+    payload: bytes
 
 
-def cobs_encode(data: bytes) -> bytes:
-    """Encode without zero bytes; costs at most one byte in 254, plus one."""
-    codes = _CODES
-    runs = data.split(_DELIMITER)
-    parts = [codes[len(run)] + run if len(run) < _BLOCK else _long_run(run) for run in runs]
-    encoded = b"".join(parts)
-    # A full block at the very end needs no code behind it.
-    return encoded[:-1] if runs[-1] and len(runs[-1]) % _BLOCK == 0 else encoded
-
-
-def _long_run(run: bytes) -> bytes:
-    parts: list[bytes] = []
-    while len(run) >= _BLOCK:
-        parts += (b"\xff", run[:_BLOCK])
-        run = run[_BLOCK:]
-    return b"".join((*parts, _CODES[len(run)], run))
-
-
-def cobs_decode(data: bytes) -> bytes:
-    """Undo `cobs_encode`.
-
-    A code byte stands where a zero was, so zeros are written in place; only the code behind a full
-    block (which stands for no zero) is cut out.
-
-    Raises:
-        RemoteProtocolError: A zero byte within, no bytes, or a block runs past the end.
-    """
-    size = len(data)
-    if size == 0 or 0 in data:
-        raise RemoteProtocolError("a COBS frame is empty or holds a zero byte")
-    out = bytearray(data)
-    cuts = [0]
-    at = 0
-    while at < size:
-        code = data[at]
-        out[at] = 0
-        at += code
-        if code == _FULL and at < size:
-            cuts.append(at)
-    if at != size:
-        raise RemoteProtocolError(f"a COBS block runs {at - size} bytes past the end of the frame")
-    cuts.append(size)
-    return b"".join(out[a + 1 : b] for a, b in pairwise(cuts))
+_FIRST = {kind << 5 | flags: (kind, Flags(flags)) for kind in Kind for flags in range(16)}
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -126,30 +85,26 @@ def encode_frame(frame: Frame) -> bytes:
     Raises:
         LocalProtocolError: A field does not fit, or the payload is longer than MAX_PAYLOAD_BYTES.
     """
-    if len(frame.payload) > MAX_PAYLOAD_BYTES:
+    kind, flags, opcode, epoch, core, sequence, credit, payload = frame
+    if len(payload) > MAX_PAYLOAD_BYTES:
         raise LocalProtocolError(
-            f"payload of {len(frame.payload)} bytes is longer than {MAX_PAYLOAD_BYTES}; chunk it"
+            f"payload of {len(payload)} bytes is longer than {MAX_PAYLOAD_BYTES}; send it in pieces"
         )
     try:
-        header = _HEADER.pack(
-            frame.kind << 5 | frame.flags,
-            frame.opcode,
-            frame.epoch,
-            frame.core,
-            frame.sequence,
-            frame.credit,
-        )
+        header = _HEADER.pack(kind << 5 | flags, opcode, epoch, core, sequence, credit)
     except struct.error as error:
         raise LocalProtocolError(f"a header field of {frame} does not fit: {error}") from error
-    crc = zlib.crc32(frame.payload, zlib.crc32(header))
-    return cobs_encode(b"".join((header, frame.payload, _CRC.pack(crc)))) + _DELIMITER
+    raw = header + payload
+    encoded: bytes = cobs_encode(raw + crc32(raw).to_bytes(_CRC_BYTES, "little"))
+    return encoded + _DELIMITER
 
 
 class FrameDecoder:
     """Bytes in, frames out, in any split; resynchronises at the next zero byte after garbage."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._parts: list[bytes] = []
+        self._size = 0
         self._skipping = False
 
     def feed(self, data: bytes) -> list[Frame | RemoteProtocolError]:
@@ -158,30 +113,33 @@ class FrameDecoder:
         Empty frames (zeros in a row) give nothing. Never holds more than one longest frame.
         """
         found: list[Frame | RemoteProtocolError] = []
-        start = 0
-        while (end := data.find(_DELIMITER, start)) >= 0:
-            self._add(data[start:end], found)
-            if self._buffer and not self._skipping:
-                found.append(_parse(bytes(self._buffer)))
-            self._buffer.clear()
-            self._skipping = False
-            start = end + 1
-        self._add(data[start:], found)
+        *ended, rest = data.split(_DELIMITER)
+        for end in ended:
+            encoded = self._ended(end, found)
+            if encoded:
+                found.append(_parse(encoded))
+        self._hold(rest, found)
         return found
 
-    def _add(self, piece: bytes, found: list[Frame | RemoteProtocolError]) -> None:
-        if self._skipping:
+    def _ended(self, end: bytes, found: list[Frame | RemoteProtocolError]) -> bytes:
+        if self._parts or self._skipping or len(end) >= MAX_FRAME_BYTES:
+            self._hold(end, found)
+            end = b"".join(self._parts)
+            self._parts, self._size, self._skipping = [], 0, False
+        return end
+
+    def _hold(self, piece: bytes, found: list[Frame | RemoteProtocolError]) -> None:
+        if self._skipping or not piece:
             return
-        if len(self._buffer) + len(piece) >= MAX_FRAME_BYTES:
+        self._parts.append(piece)
+        self._size += len(piece)
+        if self._size >= MAX_FRAME_BYTES:
             found.append(
                 RemoteProtocolError(
                     f"no delimiter within {MAX_FRAME_BYTES} bytes; skipping to the next one"
                 )
             )
-            self._buffer.clear()
-            self._skipping = True
-            return
-        self._buffer += piece
+            self._parts, self._size, self._skipping = [], 0, True
 
 
 def _parse(encoded: bytes) -> Frame | RemoteProtocolError:
@@ -189,22 +147,13 @@ def _parse(encoded: bytes) -> Frame | RemoteProtocolError:
         raw = cobs_decode(encoded)
     except RemoteProtocolError as error:
         return error
-    if len(raw) < _HEADER.size + _CRC.size:
+    if len(raw) < _HEADER.size + _CRC_BYTES:
         return RemoteProtocolError(f"a frame of {len(raw)} bytes is shorter than header and CRC")
-    (crc,) = _CRC.unpack_from(raw, len(raw) - _CRC.size)
-    if zlib.crc32(memoryview(raw)[: -_CRC.size]) != crc:
+    if crc32(raw) != _RESIDUE:
         return RemoteProtocolError("the CRC of a frame does not match")
     first, opcode, epoch, core, sequence, credit = _HEADER.unpack_from(raw)
-    flags = first & 0x1F
-    if first >> 5 not in (Kind.REQUEST, Kind.REPLY) or flags & ~_KNOWN_FLAGS:
+    known = _FIRST.get(first)
+    if known is None:
         return RemoteProtocolError(f"a frame begins with 0x{first:02x}: reserved kind or flag")
-    return Frame(
-        kind=Kind(first >> 5),
-        flags=Flags(flags),
-        opcode=opcode,
-        epoch=epoch,
-        core=core,
-        sequence=sequence,
-        credit=credit,
-        payload=raw[_HEADER.size : -_CRC.size],
-    )
+    payload = raw[_HEADER.size : -_CRC_BYTES]
+    return Frame(*known, opcode, epoch, core, sequence, credit, payload)

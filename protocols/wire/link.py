@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from protocols.wire.errors import LocalProtocolError, RemoteProtocolError
 from protocols.wire.framing import (
@@ -23,8 +23,10 @@ from protocols.wire.framing import (
 )
 from protocols.wire.messages import (
     ERROR_OPCODE,
+    MUTATING,
     REPLIES,
     REQUESTS,
+    URGENT,
     HelloRequest,
     Message,
     decode_body,
@@ -51,6 +53,14 @@ _PIECE_BYTES = MAX_PAYLOAD_BYTES - _PIECE.size - _DIGEST_BYTES
 _SEQUENCE_MODULUS = 1 << 32
 _LAST_EPOCH = 0xFFFF
 _DELIMITER = b"\x00"
+_PIECE_FLAGS = Flags.PIECE | Flags.LAST
+
+
+def _flags(message: Message) -> Flags:
+    opcode = opcode_of(message)
+    if opcode in URGENT:
+        return Flags.URGENT
+    return Flags.MUTATING if opcode in MUTATING else Flags.NONE
 
 
 def encode_object(head: Frame) -> bytes:
@@ -74,10 +84,10 @@ def _pieces(head: Frame) -> Iterator[Frame]:
     for offset in range(0, total, _PIECE_BYTES):
         data = _PIECE.pack(offset, total) + body[offset : offset + _PIECE_BYTES]
         if offset + _PIECE_BYTES < total:
-            yield replace(head, flags=Flags.CHUNK, payload=data)
+            yield head._replace(flags=head.flags | Flags.PIECE, payload=data)
         else:
             digest = hashlib.sha256(body).digest()
-            yield replace(head, flags=Flags.CHUNK | Flags.LAST, payload=data + digest)
+            yield head._replace(flags=head.flags | Flags.PIECE | Flags.LAST, payload=data + digest)
 
 
 class Assembler:
@@ -110,8 +120,8 @@ class Assembler:
         return found
 
     def _add(self, frame: Frame) -> Frame | None:
-        if not frame.flags & Flags.CHUNK:
-            if frame.flags:
+        if not frame.flags & Flags.PIECE:
+            if frame.flags & Flags.LAST:
                 raise RemoteProtocolError("a frame is a last piece but no piece")
             self._drop()
             return frame
@@ -120,7 +130,7 @@ class Assembler:
         if end <= _PIECE.size:
             raise RemoteProtocolError("a piece holds no data")
         offset, total = _PIECE.unpack_from(frame.payload)
-        head = replace(frame, flags=Flags.NONE, payload=b"")
+        head = frame._replace(flags=frame.flags & ~_PIECE_FLAGS, payload=b"")
         if offset == 0:
             self._drop()
             self._head, self._total = head, total
@@ -136,7 +146,7 @@ class Assembler:
         self._drop()
         if hashlib.sha256(body).digest() != frame.payload[end:]:
             raise RemoteProtocolError("the SHA-256 of a message in pieces does not match")
-        return replace(head, payload=body)
+        return head._replace(payload=body)
 
     def _drop(self) -> None:
         self._head = None
@@ -180,11 +190,13 @@ class HostLink:
             epoch=self.epoch,
             core=core,
             sequence=sequence,
+            credit=0,
+            flags=_flags(message),
             payload=encode_body(message),
         )
         data = encode_object(head)
         self._sequence = sequence
-        self._open[sequence] = replace(head, payload=b"")
+        self._open[sequence] = head._replace(payload=b"")
         # A leading delimiter ends whatever noise or broken frame stands before a new session.
         return sequence, _DELIMITER + data if isinstance(message, HelloRequest) else data
 
@@ -273,8 +285,7 @@ class DeviceLink:
             LocalProtocolError: A value does not fit, or the message is too large.
         """
         data = encode_object(
-            replace(
-                incoming.head,
+            incoming.head._replace(
                 kind=Kind.REPLY,
                 opcode=opcode_of(message),
                 payload=encode_body(message),
@@ -287,7 +298,7 @@ class DeviceLink:
     def _accept(self, frame: Frame) -> Incoming | None:
         if frame.kind is not Kind.REQUEST:
             return None
-        head = replace(frame, payload=b"")
+        head = frame._replace(payload=b"")
         if frame.epoch == 0 and REQUESTS.get(frame.opcode) is HelloRequest:
             return Incoming(core=frame.core, message=_decode(frame), cached=None, head=head)
         ahead = (frame.sequence - self._sequence) % _SEQUENCE_MODULUS

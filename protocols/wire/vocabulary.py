@@ -6,9 +6,11 @@ from enum import IntEnum
 
 __all__ = [
     "Direction",
+    "Distribution",
     "Effect",
     "ErrorClass",
     "Family",
+    "Fate",
     "Mode",
     "Outcome",
     "Status",
@@ -35,15 +37,38 @@ class Mode(IntEnum):
     ONE_PHASE = 0
     FOUR_PHASE = 1
     REFERENCE = 2
+    FASTEST = 255
+    """The fastest mode that the core has."""
+
+
+class Distribution(IntEnum):
+    """Which inputs a seeded MVM draws; `protocols.wire.seeded` says how."""
+
+    UNIFORM = 0
+    UNIFORM_SPARSE = 1
+    GAUSSIAN = 2
+    RELU = 3
+    HADAMARD = 4
 
 
 class Outcome(IntEnum):
-    """What became of a mutation."""
+    """What a mutation did: all, nothing, a part that the reply describes, or nobody knows."""
 
     DONE = 0
     REJECTED = 1
     FAILED = 2
     UNKNOWN = 3
+
+
+class Fate(IntEnum):
+    """What the device knows of a mutation id: its outcome, that it never came, or nothing more."""
+
+    DONE = 0
+    REJECTED = 1
+    FAILED = 2
+    UNKNOWN = 3
+    NEVER = 4
+    FORGOTTEN = 5
 
 
 class ErrorClass(IntEnum):
@@ -57,7 +82,7 @@ class ErrorClass(IntEnum):
 
 
 class Status(IntEnum):
-    """Why, for programs. REFUSED and FAILED come from executing a verb, the rest from the link."""
+    """Why, for programs. REFUSED and FAILED come from executing a verb, the rest from its frame."""
 
     REFUSED = 1
     FAILED = 2
@@ -65,6 +90,11 @@ class Status(IntEnum):
     NO_COMMON_VERSION = 4
     NO_SUCH_CORE = 5
     CORE_CLOSED = 6
+    NOT_OWNER = 7
+    STALE_TOKEN = 8
+    STALE_MUTATION = 9
+    MUTATION_GAP = 10
+    ABORTED = 11
 
 
 class Effect(IntEnum):

@@ -254,19 +254,20 @@ def answer_with(message: wire.Message) -> Callable[[bytes], bytes]:
         (frame,) = FrameDecoder().feed(data)
         assert isinstance(frame, Frame)
         opcode, payload = wire.opcode_of(message), wire.encode_body(message)
-        return encode_frame(replace(frame, opcode=opcode, payload=payload))
+        return encode_frame(frame._replace(opcode=opcode, payload=payload))
 
     return alter
 
 
-def codes(*values: int) -> wire.Codes:
-    return wire.Codes(item_bytes=4, data=np.array(values, "<i4").tobytes())
+def codes(*values: int) -> bytes:
+    return np.array(values, "<i4").tobytes()
 
 
 def mvm_reply(**changes: Any) -> wire.MvmReply:
     good = wire.MvmReply(
         batch=2,
         outputs=5,
+        bits=32,
         output_codes=codes(*range(10)),
         saturated=b"\x00\x00",
         temperature_kelvin=300.0,
@@ -377,14 +378,14 @@ def open_with(make_cells: MakeChip, reply: wire.Message) -> None:
         if next(count) == 0:
             return data
         found = [f for f in FrameDecoder().feed(data) if isinstance(f, Frame)]
-        head = replace(found[0], opcode=wire.opcode_of(reply), payload=wire.encode_body(reply))
-        return encode_object(replace(head, kind=Kind.REPLY, flags=type(head.flags)(0)))
+        head = found[0]._replace(opcode=wire.opcode_of(reply), payload=wire.encode_body(reply))
+        return encode_object(head._replace(kind=Kind.REPLY, flags=type(head.flags)(0)))
 
     line.alter_reply = second_reply
     open_board(MemoryTransport(line), address=ADDRESS)
 
 
-@pytest.mark.parametrize("change", [{"version": 2}, {"session": 1}, {"epoch": 0}])
+@pytest.mark.parametrize("change", [{"version": 3}, {"session": 1}, {"epoch": 0}])
 def test_a_hello_that_answers_something_else_is_refused(
     make_cells: MakeChip, change: dict[str, int]
 ) -> None:
@@ -395,7 +396,7 @@ def test_a_hello_that_answers_something_else_is_refused(
         assert isinstance(frame, Frame)
         reply = wire.decode_body(wire.REPLIES, frame.opcode, frame.payload)
         assert isinstance(reply, wire.HelloReply)
-        return encode_frame(replace(frame, payload=wire.encode_body(replace(reply, **change))))
+        return encode_frame(frame._replace(payload=wire.encode_body(replace(reply, **change))))
 
     line.alter_reply = alter
     with pytest.raises(DeviceFaultError, match="HELLO"):

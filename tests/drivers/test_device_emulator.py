@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from drivers.emulator import DeviceEmulator
 from hil import Chip, MvmRequest, RequestError
 from protocols.wire import messages as wire
-from protocols.wire.framing import Frame, Kind, encode_frame
+from protocols.wire.framing import Flags, Frame, Kind, encode_frame
 from protocols.wire.link import HostLink
 from protocols.wire.vocabulary import Effect, ErrorClass, Status
 
@@ -28,7 +28,9 @@ class RawHost:
         self.inner = inner
         self.device = DeviceEmulator(inner, boot=77)
         self.link = HostLink()
-        hello = self.ask(wire.HelloRequest(lowest_version=0, highest_version=9, session=5))
+        hello = self.ask(
+            wire.HelloRequest(lowest_version=0, highest_version=9, session=5, holder="t")
+        )
         assert isinstance(hello, wire.HelloReply)
         assert (hello.version, hello.session, hello.boot) == (wire.PROTOCOL_VERSION, 5, 77)
         self.link.epoch = hello.epoch
@@ -48,6 +50,8 @@ def ints(*values: int) -> wire.Codes:
 
 def pulse_message(**changes: wire.Codes) -> wire.ProgramRequest:
     two = wire.ProgramRequest(
+        token=0,
+        mutation=0,
         family=wire.Family.SET,
         device=ints(0, 0),
         rows=ints(0, 1),
@@ -66,10 +70,14 @@ def test_a_wrong_request_is_refused_in_the_words_of_the_core(make_cells: MakeChi
     request = wire.MvmRequest(
         batch=1,
         inputs=6,
-        window=None,
+        row=0,
+        col=0,
+        rows=6,
+        cols=5,
         direction=wire.Direction.FORWARD,
-        mode=None,
-        input_codes=codes,
+        mode=wire.Mode.FASTEST,
+        bits=32,
+        input_codes=codes.data,
     )
     reply = host.ask(request)
     with pytest.raises(RequestError) as caught:
@@ -111,10 +119,14 @@ def test_batch_and_inputs_must_give_the_number_of_codes(make_cells: MakeChip) ->
         request = wire.MvmRequest(
             batch=batch,
             inputs=inputs,
-            window=None,
+            row=0,
+            col=0,
+            rows=6,
+            cols=5,
             direction=wire.Direction.FORWARD,
-            mode=None,
-            input_codes=wire.Codes(item_bytes=1, data=bytes(size)),
+            mode=wire.Mode.FASTEST,
+            bits=8,
+            input_codes=bytes(size),
         )
         reply = host.ask(request)
         assert isinstance(reply, wire.ErrorReply)
@@ -140,7 +152,7 @@ def test_a_closed_core_is_safe_and_answers_nothing_until_the_next_hello(
     assert isinstance(host.ask(wire.SafeStateRequest(), core=1), wire.SafeStateReply)
     assert isinstance(host.ask(wire.NowRequest(), core=0), wire.NowReply)
     host.link.epoch = 0
-    hello = host.ask(wire.HelloRequest(lowest_version=1, highest_version=1, session=6))
+    hello = host.ask(wire.HelloRequest(lowest_version=2, highest_version=2, session=6, holder="t"))
     assert isinstance(hello, wire.HelloReply)
     host.link.epoch = hello.epoch
     assert isinstance(host.ask(wire.NowRequest(), core=1), wire.NowReply)
@@ -149,7 +161,7 @@ def test_a_closed_core_is_safe_and_answers_nothing_until_the_next_hello(
 def test_without_a_common_version_there_is_no_session(make_cells: MakeChip) -> None:
     host = RawHost(make_cells())
     epoch, host.link.epoch = host.link.epoch, 0
-    reply = host.ask(wire.HelloRequest(lowest_version=2, highest_version=3, session=6))
+    reply = host.ask(wire.HelloRequest(lowest_version=3, highest_version=4, session=6, holder="t"))
     assert isinstance(reply, wire.ErrorReply)
     assert reply.status is Status.NO_COMMON_VERSION
     host.link.epoch = epoch
@@ -169,7 +181,7 @@ def test_a_request_from_an_older_session_is_not_executed(make_cells: MakeChip) -
     host = RawHost(make_cells())
     _, stale = host.link.request(0, pulse_message())
     host.link.epoch = 0
-    host.ask(wire.HelloRequest(lowest_version=1, highest_version=1, session=6))
+    host.ask(wire.HelloRequest(lowest_version=2, highest_version=2, session=6, holder="t"))
     assert host.device.receive(stale) == b""
     assert host.executed() == []
     assert host.device.dropped == 1
@@ -188,7 +200,7 @@ def test_a_request_in_pieces_is_executed_as_one_and_only_when_complete(
         assert host.executed() == []
     (reply,) = host.link.receive(host.device.receive(frames[-1]))
     assert isinstance(reply.message, wire.ReadReply)
-    assert len(reply.message.codes) == 4000
+    assert reply.message.count == 4000
     assert host.executed() == ["read"]
 
 
@@ -212,7 +224,14 @@ def test_any_body_in_a_right_frame_is_answered(
 ) -> None:
     host = RawHost(make_cells())
     frame = Frame(
-        kind=Kind.REQUEST, opcode=opcode, epoch=host.link.epoch, core=core, sequence=9, payload=body
+        kind=Kind.REQUEST,
+        flags=Flags.NONE,
+        opcode=opcode,
+        epoch=host.link.epoch,
+        core=core,
+        sequence=9,
+        credit=0,
+        payload=body,
     )
     assert host.device.receive(encode_frame(frame)).endswith(b"\x00")
 
