@@ -19,7 +19,9 @@ from hil.cli_infer import infer
 from hil.cli_output import say
 from hil.cli_plan import plan
 from hil.cli_record import record
+from hil.cli_resume import resume
 from hil.cli_run import demo, report, run
+from hil.cli_safety import audit, list_chips, wear
 from hil.cli_study import train
 from hil.errors import (
     CoreTimeoutError,
@@ -95,6 +97,7 @@ _STUDIES = "Studies"
 app.command(rich_help_panel=_EXPERIMENTS)(demo)
 app.command(rich_help_panel=_EXPERIMENTS)(plan)
 app.command(rich_help_panel=_EXPERIMENTS)(run)
+app.command(rich_help_panel=_EXPERIMENTS)(resume)
 app.command(rich_help_panel=_EXPERIMENTS)(report)
 app.command(rich_help_panel=_EXPERIMENTS)(infer)
 app.command(
@@ -104,6 +107,9 @@ app.command(
 app.command(rich_help_panel=_CHIP)(info)
 app.command(rich_help_panel=_CHIP)(program)
 app.command(rich_help_panel=_CHIP)(calibrate)
+app.command("list", rich_help_panel=_CHIP)(list_chips)
+app.command(rich_help_panel=_CHIP)(wear)
+app.add_typer(audit, name="audit", rich_help_panel=_CHIP)
 app.command(rich_help_panel=_STUDIES)(train)
 app.command(rich_help_panel=_STUDIES)(ablate)
 app.command("compare-programming", rich_help_panel=_STUDIES)(compare_programming)

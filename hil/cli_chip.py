@@ -18,10 +18,21 @@ from hil.record import RunStatus
 if TYPE_CHECKING:
     from hil.core import Core
     from hil.matrix import ProgrammingReport
+    from hil.program_request import ProgramRequest
     from hil.progress import Progress
+    from hil.run_folder import RunFolder
     from hil.session import Session
 
-__all__ = ["MethodName", "Quantity", "calibrate", "info", "load_weights", "program"]
+__all__ = [
+    "MethodName",
+    "Quantity",
+    "calibrate",
+    "info",
+    "load_weights",
+    "program",
+    "program_in",
+    "show_program",
+]
 
 CALIBRATION_FOLDER = "calibration"
 
@@ -99,22 +110,40 @@ def program(
     hil program weights.npy --core "sim:hermes?seed=7" --method gdp
     """
     matrix = load_weights(weights)
+    from hil.program_request import keep_request  # noqa: PLC0415
+
+    with run_folder("program", out, seed=seed, address=core) as folder:
+        request = keep_request(folder.path, matrix, method=method.value, goal=goal)
+        report, met = program_in(folder, request, matrix, core)
+    show_program("program", folder, report, met)
+
+
+def program_in(
+    folder: RunFolder, request: ProgramRequest, weights: npt.NDArray[np.float64], address: str
+) -> tuple[ProgrammingReport, bool]:
+    """Do what `hil program` does in its run folder: report, whether the goal was met."""
     from hil.session import Session  # noqa: PLC0415
 
     with (
-        run_folder("program", out, seed=seed, address=core) as folder,
-        Session.open(core, seed=seed, folder=folder) as session,
+        Session.open(address, seed=folder.record.seed, folder=folder) as session,
         make_progress() as progress,
     ):
-        report = _program(session, matrix, method, progress)
-        results = report.model_dump(mode="json")
-        met = goal is None or (
-            report.mvm_error_affine is not None and report.mvm_error_affine <= goal
+        report = _program(session, weights, request.method, progress)
+        met = request.goal is None or (
+            report.mvm_error_affine is not None and report.mvm_error_affine <= request.goal
         )
-        folder.finish(RunStatus.DONE if met else RunStatus.GOAL_NOT_MET, results)
+        session.verified()
+        status = RunStatus.DONE if met else RunStatus.GOAL_NOT_MET
+        folder.finish(status, report.model_dump(mode="json"))
+    return report, met
+
+
+def show_program(command: str, folder: RunFolder, report: ProgrammingReport, met: bool) -> None:
+    """Tell what programming gave; leave with 1 if the goal was not met."""
     _show_program(report)
     say(f"run folder: {folder.path}")
-    emit({"command": "program", "goal_met": met, "out": str(folder.path), **results})
+    results = report.model_dump(mode="json")
+    emit({"command": command, "goal_met": met, "out": str(folder.path), **results})
     if not met:
         raise typer.Exit(1)
 
@@ -210,13 +239,13 @@ def load_weights(path: Path) -> npt.NDArray[np.float64]:
 
 
 def _program(
-    session: Session, weights: npt.NDArray[np.float64], method: MethodName, progress: Progress
+    session: Session, weights: npt.NDArray[np.float64], method: str, progress: Progress
 ) -> ProgrammingReport:
     from hil.matrix import program_matrix  # noqa: PLC0415
     from hil.programming import algorithm  # noqa: PLC0415
 
-    chosen = algorithm(method.value)
-    with progress.task(f"programming by {method.value}", chosen.max_iterations) as task:
+    chosen = algorithm(method)
+    with progress.task(f"programming by {method}", chosen.max_iterations) as task:
 
         def on_step(action: Any) -> None:  # noqa: ANN401 - Action, imported where it is used
             task.advance()

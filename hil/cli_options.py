@@ -29,6 +29,7 @@ __all__ = [
     "SeedOption",
     "default_folder",
     "run_folder",
+    "taken_up_folder",
 ]
 
 DEFAULT_ADDRESS = "sim:hermes?cores=2&seed=7"
@@ -125,6 +126,23 @@ def run_folder(
         made = RunFolder.create(out or default_folder(name), record)
     else:
         made = RunFolder.resume(resume, record)
+    with _with_log(made) as folder:
+        yield folder
+
+
+@contextmanager
+def taken_up_folder(run: Path) -> Iterator[RunFolder]:
+    """Open the folder of an interrupted run to go on in it; its log goes on too.
+
+    Raises:
+        RecordError: It holds no record.
+    """
+    with _with_log(RunFolder.take_up(run, command=("hil", *sys.argv[1:]))) as folder:
+        yield folder
+
+
+@contextmanager
+def _with_log(made: RunFolder) -> Iterator[RunFolder]:
     with made as folder:
         handler = logging.FileHandler(folder.path / "run.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter(_LOG_FORMAT))

@@ -24,10 +24,12 @@ from hil.errors import RequestError
 
 if TYPE_CHECKING:
     from hil.ablation import AblationResult
+    from hil.experiment_prepare import PreparedExperiment
     from hil.recipe import Recipe
     from hil.report_tables import Found, Table
+    from hil.run_folder import RunFolder
 
-__all__ = ["demo", "report", "run", "show_found"]
+__all__ = ["demo", "report", "run", "run_in", "show_found", "show_run"]
 
 _Jobs = Annotated[
     int, typer.Option(min=1, max=256, help="Chips at a time, for a recipe with several seeds.")
@@ -107,10 +109,6 @@ def _run(
 ) -> None:
     from hil.backends import check_address  # noqa: PLC0415
     from hil.experiment_prepare import prepare_experiment  # noqa: PLC0415
-    from hil.experiment_repeat import run_recipe  # noqa: PLC0415
-    from hil.record import RunStatus  # noqa: PLC0415
-    from hil.report import write_report  # noqa: PLC0415
-    from hil.run_folder import finalise_run  # noqa: PLC0415
 
     address = core or recipe.chip.address
     check_address(address)
@@ -121,21 +119,37 @@ def _run(
         )
     # Refuses what cannot run before anything is written.
     prepared = prepare_experiment(recipe, data, seed=seed)
-    with (
-        run_folder(
-            recipe.name,
-            out or default_folder(recipe.name),
-            seed=seed,
-            address=address,
-            recipe=recipe.model_dump(mode="json"),
-            resume=resume,
-        ) as folder,
-        make_progress() as progress,
-    ):
+    with run_folder(
+        recipe.name,
+        out or default_folder(recipe.name),
+        seed=seed,
+        address=address,
+        recipe=recipe.model_dump(mode="json"),
+        resume=resume,
+    ) as folder:
+        found = run_in(folder, recipe, address=address, data=data, jobs=jobs, prepared=prepared)
+    show_run(folder, found)
+
+
+def run_in(
+    folder: RunFolder,
+    recipe: Recipe,
+    *,
+    address: str,
+    data: Path | None,
+    jobs: int,
+    prepared: PreparedExperiment,
+) -> Found:
+    """Do what `hil run` does in its run folder, the report included; return what was found."""
+    from hil.experiment_repeat import run_recipe  # noqa: PLC0415
+    from hil.record import RunStatus  # noqa: PLC0415
+    from hil.report import write_report  # noqa: PLC0415
+
+    with make_progress() as progress:
         found = run_recipe(
             recipe,
             address=address,
-            seed=seed,
+            seed=folder.record.seed,
             folder=folder,
             data_dir=data,
             jobs=jobs,
@@ -145,12 +159,22 @@ def _run(
         results = found.model_dump(mode="json")
         folder.finish(RunStatus.DONE if found.goal_met else RunStatus.GOAL_NOT_MET, results)
         with progress.task("drawing the report"):
-            page = write_report(folder.path)
+            write_report(folder.path)
+    return found
+
+
+def show_run(folder: RunFolder, found: Found) -> None:
+    """Close the record and tell what was found; leave with 1 if the goal was not met."""
+    from hil.report import REPORT_FILE  # noqa: PLC0415
+    from hil.run_folder import finalise_run  # noqa: PLC0415
+
+    page = folder.path / REPORT_FILE
     finalise_run(folder.path)
     show_found(found)
     say(found.verdict)
     say(f"report: {page}")
-    command = folder.record.command[1]
+    command = folder.command[1]
+    results = found.model_dump(mode="json")
     emit({"command": command, "out": str(folder.path), "report": str(page), **results})
     if not found.goal_met:
         raise typer.Exit(1)

@@ -89,6 +89,7 @@ class Trial:
         cost: MethodResult | None = None
         if deployment.settings.plan is Plan.RESIDENT:
             cost = self._cost(deployment, method, wear, began_s, began)
+            self._session.verified()
         runs = len(recipe.time.ages_s) * len(recipe.time.compensation)
         with self._progress.task(f"classifying, {method}", runs) as task:
             for age_s in recipe.time.ages_s:
@@ -107,6 +108,7 @@ class Trial:
                     )
         if cost is None:
             raise RequestError("a recipe needs at least one age and one compensation")
+        self._session.verified()
         if method == recipe.goal.method and deployment.settings.plan is Plan.RESIDENT:
             self._keep(deployment)
         return Finding(

@@ -92,12 +92,19 @@ class Resumption:
         notes = (*self._folder.record.resumptions, note)
         self._folder.update(resumptions=[one.model_dump() for one in notes])
         with recorder.aside(purpose=PURPOSE):
+            statuses = {core.info.core: core.status() for core in cores}
             recorder.journal.write(
-                {"verb": "session", "phase": "begin", "torn_bytes": recorder.journal.torn_bytes},
+                {
+                    "verb": "session",
+                    "phase": "begin",
+                    "counters": {str(k): (s.pulses, s.generation) for k, s in statuses.items()},
+                    "torn_bytes": recorder.journal.torn_bytes,
+                },
                 to_disk=True,
             )
             for core in cores:
-                self._counted[core.info.core] = self._pulses_beyond(core)
+                beyond = self._pulses_beyond(core, statuses[core.info.core])
+                self._counted[core.info.core] = beyond
         for sent in tape.sent:
             if sent.mends is not None:
                 count(sent.core, sent.pulse)
@@ -116,13 +123,13 @@ class Resumption:
 
         return Playback(tape, go_live=go_live, settle=settle)
 
-    def _pulses_beyond(self, core: Core) -> int | None:
+    def _pulses_beyond(self, core: Core, counts: CoreStatus) -> int | None:
         """Return the pulses a core has counted beyond those known; None if it cannot tell.
 
         Raises:
             RecordError: They are more than the run can have sent, or the cells are not its own.
         """
-        index, counts = core.info.core, core.status()
+        index = core.info.core
         expected = self._tape.expected_pulses(index)
         if expected is None:
             return None
