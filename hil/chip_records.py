@@ -40,7 +40,7 @@ MOST_ADDRESSES = 16
 """Addresses that a card remembers, the latest last."""
 LONGEST_NAME = 200
 """Characters of a folder's name; file systems take 255 bytes."""
-_WRAPPERS = ("loopback",)
+_WRAPPERS = ("loopback", "record")
 
 
 class ChipCard(BaseModel):

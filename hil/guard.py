@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 from hil.amplitude_ladder import AmplitudeLadder
 from hil.audit import append_audit
 from hil.chip_records import keeps_records, make_chip_folder, remember_chip
-from hil.errors import HilError, RecordError, RequestError
+from hil.errors import HilError, RequestError
 from hil.info import BackendKind
 from hil.journal import read_journal
 from hil.lease_lock import OwnerLock
@@ -31,6 +31,7 @@ from hil.wear import ChipWear
 if TYPE_CHECKING:
     from hil.info import ChipInfo
     from hil.pulse_limits import Limits
+    from hil.record import RunRecord
     from hil.requests import Pulse
 
 __all__ = ["ChipBinding", "PulseGuard", "check_binding", "open_guard"]
@@ -215,20 +216,22 @@ def open_guard(
         info: `Chip.info`, read from the device.
         command: Command line, for the lock's holder and the audit log.
         run: Run folder; what an earlier attempt of the run has sent counts.
-        binding: Which chip the run is meant for.
+        binding: Which chip the run is meant for; what its recipe says of it counts as well.
 
     Raises:
         CoreUnavailableError: Somebody else owns the chip; the sentence names them.
         RequestError: It is not the chip that is meant, or its limits are no limits.
         RecordError: The records of the chip are damaged.
     """
+    record = _record(run)
     check_binding(info, binding or ChipBinding())
+    check_binding(info, _binding_of(record))
     lasting = keeps_records(info)
     folder = make_chip_folder(info.serial) if lasting else None
     limits = limits_for(info.model, info.backend, folder)
     guard = PulseGuard(info, limits, before=_sent_before(run))
     if lasting:
-        guard.hold(command, {"run": None if run is None else str(run), "recipe": _recipe(run)})
+        guard.hold(command, {"run": None if run is None else str(run), "recipe": _recipe(record)})
     return guard
 
 
@@ -240,13 +243,27 @@ def _sent_before(run: Path | None) -> int:
     return sum(int(v.get("pulses", 0)) for v in intents if v.get("phase") == "intent")
 
 
-def _recipe(run: Path | None) -> dict[str, str] | None:
-    """Name and hash of what the run was asked to do."""
+def _record(run: Path | None) -> RunRecord | None:
     if run is None or not (run / RECORD_FILE).exists():
         return None
-    try:
-        record = load_record(run)
-    except RecordError:
+    return load_record(run)
+
+
+def _binding_of(record: RunRecord | None) -> ChipBinding:
+    """What the recipe of a run says of its chip."""
+    chip = (record.recipe or {}).get("chip") if record is not None else None
+    if not isinstance(chip, dict):
+        return ChipBinding()
+    serial, require = chip.get("serial"), chip.get("require")
+    return ChipBinding(
+        serial=None if serial is None else str(serial),
+        require=None if require is None else BackendKind(str(require)),
+    )
+
+
+def _recipe(record: RunRecord | None) -> dict[str, str] | None:
+    """Name and hash of what the run was asked to do."""
+    if record is None:
         return None
     text = json.dumps(record.recipe, sort_keys=True, separators=(",", ":"))
     return {"name": record.name, "sha256": hashlib.sha256(text.encode()).hexdigest()}

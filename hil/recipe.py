@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from hil.info import BackendKind
 from hil.toml_document import Shelf, bundled_documents, load_document, parse_document
 
 __all__ = [
@@ -45,17 +46,23 @@ class ChipSection(Section):
 
     Attributes:
         address: Default address; `--core` overrides it.
+        serial: Serial that the chip must say of itself; another is refused untouched.
+        require: What must answer, for example "silicon"; anything else is refused untouched.
         seeds: Repeat the recipe once per seed, each on the chip of that seed (simulated chips);
             empty runs it once on the address as it stands.
     """
 
     address: str = "sim:hermes?cores=2&seed=7"
+    serial: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    require: BackendKind | None = None
     seeds: tuple[Seed, ...] = Field(default=(), max_length=1000)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds lists a chip twice")
+        if self.serial is not None and self.seeds:
+            raise ValueError("serial names one chip, seeds several; give one of the two")
         return self
 
 
