@@ -32,7 +32,7 @@ MAX_PARAMETERS = 65_536
 
 _MAX_MNEMONIC = 12  # characters (IEEE 488.2, 7.6.1.4.1)
 _MAX_DEPTH = 8  # nodes of a header; no standard tree is deeper
-_HEADER = re.compile(rb"(\*?)(:?)([A-Za-z][A-Za-z0-9_]*(?::[A-Za-z][A-Za-z0-9_]*)*)(\??)")
+_HEADER = re.compile(rb"(:?)(\*?)([A-Za-z][A-Za-z0-9_]*(?::[A-Za-z][A-Za-z0-9_]*)*)(\??)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ def _read_header(text: bytes, at: int, node: tuple[str, ...]) -> tuple[tuple[str
     found = _HEADER.match(text, at)
     if found is None:
         raise ScpiError(-101, f"byte 0x{text[at]:02x} begins no header")
-    star, colon, names, mark = found.groups()
+    colon, star, names, mark = found.groups()
     path = tuple(names.decode("ascii").upper().split(":"))
     long = next((name for name in path if len(name) > _MAX_MNEMONIC), None)
     if long is not None:
@@ -128,7 +128,7 @@ def encode_command(header: str, *parameters: Value) -> bytes:
     """
     name = header.encode("ascii", "replace")
     found = _HEADER.fullmatch(name)
-    if found is None or (found[1] and (found[2] or b":" in found[3])):
+    if found is None or (found[2] and (found[1] or b":" in found[3])):
         raise LocalProtocolError(f"{header!r} is no header")
     return b" ".join(filter(None, (name, encode_data(parameters))))
 
