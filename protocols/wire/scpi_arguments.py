@@ -63,7 +63,7 @@ class Arguments:
         """Take a whole number, low ... high; MIN and MAX stand for these, a fraction is rounded.
 
         Raises:
-            ScpiError: -104 ... -168, -222.
+            ScpiError: -109 ... -168, -222.
         """
         value = self._number_or_limit(Decimal(low), Decimal(high))
         if low - 1 < value < high + 1:
@@ -76,7 +76,7 @@ class Arguments:
         """Take a value in SI units, low ... high; MIN and MAX stand for these.
 
         Raises:
-            ScpiError: -104 ... -168, -222.
+            ScpiError: -109 ... -168, -222.
         """
         value = self._number_or_limit(Decimal(low), Decimal(high), unit)
         if not low <= value <= high:

@@ -10,11 +10,9 @@ from protocols.wire.errors import RemoteProtocolError
 __all__ = ["MAX_ERROR_TEXT", "STANDARD_TEXTS", "ScpiError"]
 
 STANDARD_TEXTS: dict[int, str] = {
-    -100: "Command error",
     -101: "Invalid character",
     -102: "Syntax error",
     -103: "Invalid separator",
-    -104: "Data type error",
     -108: "Parameter not allowed",
     -109: "Missing parameter",
     -111: "Header separator error",
@@ -35,7 +33,6 @@ STANDARD_TEXTS: dict[int, str] = {
     -161: "Invalid block data",
     -168: "Block data not allowed",
     -178: "Expression data not allowed",
-    -200: "Execution error",
     -203: "Command protected",
     -220: "Parameter error",
     -221: "Settings conflict",
