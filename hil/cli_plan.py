@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from hil.cli_costs import show_costs
 from hil.cli_options import (
     ChangesOption,
     DataOption,
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from hil.experiment_plan import RecipePlan
     from hil.inference.plan_report import PlanReport
 
-__all__ = ["plan"]
+__all__ = ["plan", "show_plan"]
 
 PLAN_FILE = "plan.json"
 PICTURE_FILE = "placement.png"
@@ -36,12 +39,22 @@ def plan(
     out: OutOption = None,
     data: DataOption = None,
     changes: ChangesOption = None,
+    link_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0,
+            metavar="BYTES_PER_S",
+            help="What the link carries each way.  \\[default: the baud rate of the address / 10]",
+        ),
+    ] = None,
 ) -> None:
-    """Say what a chip imposes on a recipe: splits, places, MVMs, time. Sends no pulse, no MVM.
+    """Say what a chip imposes on a recipe: splits, places, MVMs, times, wear. Sends no pulse.
 
-    Reads what the chip says of itself, and nothing else. Without --out nothing is written; with it
-    the folder gets the plan as JSON and as a picture. Examples:
+    Reads what the chip says of itself, and sends no MVM either. Pulses are predicted by rehearsing
+    each method on a small simulated chip of the same model, and held against the chip's budgets.
+    Without --out nothing is written; with it the folder gets the plan as JSON and as a picture.
 
+    Examples:
     hil plan digits
 
     hil plan digits --core "sim:hermes?cores=1" --set mapping.plan=reprogram
@@ -51,13 +64,14 @@ def plan(
 
     checked = load_recipe(recipe, tuple(changes or ()))
     address = core or checked.chip.address
-    found = plan_recipe(checked, address, data, seed=seed)
+    found = plan_recipe(checked, address, data, seed=seed, bytes_per_s=link_rate)
     results = {
         "recipe": checked.name,
         "network": found.network,
         "trained": found.trained,
         "address": address,
         **found.report.model_dump(mode="json"),
+        "costs": found.costs.model_dump(mode="json"),
     }
     where = {}
     if out is not None:
@@ -65,7 +79,7 @@ def plan(
         with run_folder("plan", out, seed=seed, address=address, recipe=document) as folder:
             _write(folder.path, found.report)
         where = {"out": str(folder.path)}
-    _show(found, address)
+    show_plan(found, address)
     if out is not None:
         say(f"plan and picture: {where['out']}")
     emit({"command": "plan", **where, **results})
@@ -79,7 +93,8 @@ def _write(folder: Path, report: PlanReport) -> None:
     write_atomically(folder / PICTURE_FILE, draw_placement(report.placements))
 
 
-def _show(found: RecipePlan, address: str) -> None:
+def show_plan(found: RecipePlan, address: str) -> None:
+    """Write a plan for the person at the terminal."""
     report = found.report
     weights = "trained" if found.trained else "untrained"
     say(
@@ -90,6 +105,7 @@ def _show(found: RecipePlan, address: str) -> None:
     _show_cores(report)
     _show_blocks(report)
     _say_totals(report)
+    show_costs(found.costs)
     if found.samples:
         say(f"input ranges: from {found.samples:,} training samples")
     else:

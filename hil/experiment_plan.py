@@ -10,7 +10,9 @@ import torch
 from hil.backends import check_address, open_chip
 from hil.errors import RequestError
 from hil.experiment_prepare import load_network, plan_of
+from hil.guard import ChipBinding, check_binding
 from hil.inference.plan_report import PlanReport, plan_report
+from hil.plan_costs import PlanCosts, plan_costs
 from hil.programming import algorithm
 from hil.recipe import NetworkSection, Recipe
 from hil.training import Split, load_checkpoint, load_dataset
@@ -33,21 +35,35 @@ class RecipePlan:
         trained: Whether its weights come from training.
         samples: Training samples that set the input ranges; 0 if none was at hand.
         report: Layers, places, MVMs, times.
+        costs: Bytes and time on the link, chip time of programming, wear against budgets.
     """
 
     network: str
     trained: bool
     samples: int
     report: PlanReport
+    costs: PlanCosts
 
 
 def plan_recipe(
-    recipe: Recipe, address: str, data_dir: Path | None = None, *, seed: int = 0
+    recipe: Recipe,
+    address: str,
+    data_dir: Path | None = None,
+    *,
+    seed: int = 0,
+    bytes_per_s: float | None = None,
 ) -> RecipePlan:
     """Plan a recipe's network on the chip at `address`, of which only its info is read.
 
     Without a data folder a set that is not embedded is done without: everything but the input
     ranges follows from shapes.
+
+    Args:
+        recipe: What is to be done.
+        address: Chip.
+        data_dir: Folder of data sets that are not embedded.
+        seed: Seed of what the host draws.
+        bytes_per_s: Rate of the link each way; None takes that of the address, if it says.
 
     Raises:
         RequestError: Something that the recipe names is unknown, or the network does not fit.
@@ -64,6 +80,7 @@ def plan_recipe(
     samples = _noise(recipe.network, seed) if found is None else found
     with open_chip(address) as chip:
         info = chip.info
+    check_binding(info, ChipBinding(serial=recipe.chip.serial, require=recipe.chip.require))
     levels = min(min(core.input.max_code, -core.input.min_code) for core in info.cores)
     report = plan_report(
         plan_of(recipe, module, samples, levels),
@@ -77,6 +94,7 @@ def plan_recipe(
         trained=recipe.network.untrained is None,
         samples=0 if found is None else len(found),
         report=report,
+        costs=plan_costs(report, info, methods, bytes_per_s=bytes_per_s),
     )
 
 

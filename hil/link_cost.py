@@ -1,0 +1,125 @@
+"""What a request costs on the byte link: bytes each way, by the packings of the board protocol.
+
+Arithmetic on sizes alone; the protocol's own document (protocols/wire/SPEC.md) is the source of
+every constant. Knows no message and no port.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from hil.address import parse_address
+from hil.errors import RequestError
+
+if TYPE_CHECKING:
+    from hil.info import CoreInfo
+    from hil.units import CodeScale
+
+__all__ = ["Traffic", "framed", "link_rate", "mvm_traffic", "pulse_traffic", "read_traffic"]
+
+FRAME_BYTES, PIECE_BYTES = 8192, 8101
+"""A whole frame on the line, and what a full one carries of a larger object."""
+HEADER_BYTES, CRC_BYTES, DELIMITER_BYTES, COBS_BLOCK = 12, 4, 1, 254
+LAST_PIECE_BYTES = 40
+"""Offset, total and SHA-256 of the last piece."""
+MVM_REQUEST_BYTES, MVM_REPLY_BYTES = 31, 33
+READ_REQUEST_BYTES, READ_REPLY_BYTES = 19, 29
+PULSE_REQUEST_BYTES, PULSE_REPLY_BYTES = 47, 17
+"""Fields of the messages besides their arrays."""
+BITS_PER_SERIAL_BYTE = 10
+"""Start bit, eight bits, stop bit."""
+_INPUT_BITS, _OUTPUT_BITS = (1, 2, 4, 8, 16, 32), (8, 12, 16, 32)
+_BAUD = 115_200
+"""A serial line whose address says nothing."""
+
+
+class Traffic(NamedTuple):
+    """Bytes on the line: from the host, to the host."""
+
+    bytes_out: int
+    bytes_in: int
+
+    def times(self, factor: float) -> Traffic:
+        """Return that many times as much."""
+        return Traffic(round(factor * self.bytes_out), round(factor * self.bytes_in))
+
+    def plus(self, other: Traffic) -> Traffic:
+        """Return both together."""
+        return Traffic(self.bytes_out + other.bytes_out, self.bytes_in + other.bytes_in)
+
+    def seconds(self, bytes_per_s: float) -> float:
+        """Time on a line that carries so much each way at once, s."""
+        return max(self.bytes_out, self.bytes_in) / bytes_per_s
+
+
+def framed(payload: int) -> int:
+    """Bytes on the line of a message with `payload` bytes: header, CRC, COBS, delimiter, pieces."""
+    pieces, rest = divmod(payload, PIECE_BYTES)
+    if pieces and not rest:
+        pieces, rest = pieces - 1, PIECE_BYTES
+    whole = rest + HEADER_BYTES + CRC_BYTES + (LAST_PIECE_BYTES if pieces else 0)
+    return pieces * FRAME_BYTES + whole + -(-whole // COBS_BLOCK) + DELIMITER_BYTES
+
+
+def mvm_traffic(info: CoreInfo, batch: int, inputs: int, outputs: int) -> Traffic:
+    """Bytes of one MVM request of `batch` vectors, and of its reply with the saturation bitmap."""
+    sent = -(-batch * inputs * _bits(info.input, _INPUT_BITS) // 8)
+    codes = -(-batch * outputs * _bits(info.output_codes, _OUTPUT_BITS) // 8)
+    flags = -(-batch * outputs // 8)
+    return Traffic(framed(MVM_REQUEST_BYTES + sent), framed(MVM_REPLY_BYTES + codes + flags))
+
+
+def pulse_traffic(info: CoreInfo, entries: int) -> Traffic:
+    """Bytes of one pulse request with `entries` entries, as a list, and of its reply."""
+    limits = info.pulses[0]
+    scales = (limits.amplitude, limits.width)
+    entry = _place_bytes(info) + sum(_item(s.min_code, s.max_code) for s in scales)
+    entry += _item(0, max(p.max_count for p in info.pulses))
+    return Traffic(framed(PULSE_REQUEST_BYTES + entries * entry), framed(PULSE_REPLY_BYTES))
+
+
+def read_traffic(info: CoreInfo, entries: int) -> Traffic:
+    """Bytes of one request to read `entries` devices, and of its reply."""
+    codes = -(-entries * _bits(info.read, _OUTPUT_BITS) // 8) + -(-entries // 8)
+    sent = READ_REQUEST_BYTES + entries * _place_bytes(info)
+    return Traffic(framed(sent), framed(READ_REPLY_BYTES + codes))
+
+
+def link_rate(address: str, given: float | None = None) -> float | None:
+    """Return what the link carries each way, bytes/s: as given, or by the address's baud rate.
+
+    None where an address has no byte link of known speed.
+
+    Raises:
+        RequestError: The baud rate is no number.
+    """
+    if given is not None:
+        return given
+    parsed = parse_address(address)
+    if parsed.scheme == "serial" or "baud" in parsed.options:
+        return parsed.integer("baud", _BAUD, 1, 1_000_000_000) / BITS_PER_SERIAL_BYTE
+    return None
+
+
+def _place_bytes(info: CoreInfo) -> int:
+    return sum(_item(0, n - 1) for n in (info.devices_per_cell, info.rows, info.cols))
+
+
+def _item(low: int, high: int) -> int:
+    """Bytes of a signed integer that holds low...high."""
+    for size in (1, 2, 4):
+        if -(1 << (8 * size - 1)) <= low and high < 1 << (8 * size - 1):
+            return size
+    raise RequestError(f"codes {low}...{high} do not fit 32 bits")
+
+
+def _bits(scale: CodeScale, known: tuple[int, ...]) -> int:
+    """Bits of the smallest packing that holds a scale, two's complement where it has a sign."""
+    for bits in known:
+        if scale.min_code < 0:
+            low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+        else:
+            low, high = 0, (1 << bits) - 1
+        if low <= scale.min_code and scale.max_code <= high:
+            return bits
+    return known[-1]
