@@ -18,7 +18,17 @@ from hil.core import Core
 from hil.info import Capability, CoreInfo, PulseFamily
 from hil.requests import CellRead, Pulse
 
-__all__ = ["Evidence", "Found", "misfits", "part_of", "read_back", "reconcile"]
+__all__ = [
+    "LEAST_AGREEMENT",
+    "Evidence",
+    "Found",
+    "agreement",
+    "misfits",
+    "nominal_siemens",
+    "part_of",
+    "read_back",
+    "reconcile",
+]
 
 BoolArray = npt.NDArray[np.bool_]
 Array = npt.NDArray[np.float64]
@@ -26,6 +36,13 @@ Array = npt.NDArray[np.float64]
 MISFIT = 0.5
 """A device this far from what its pulse gives typically was not reached by it, in g_max of a
 device: pulses of the modelled chips spread by 0.1...0.2 (one standard deviation)."""
+
+LEAST_AGREEMENT = 0.5
+"""Correlation between what devices hold and what their last pulses give typically, below which they
+hold something else; programmed ones show 0.9 and more."""
+
+LEAST_DEVICES = 16
+"""Fewer devices have no correlation worth the name."""
 
 
 class Evidence(StrEnum):
@@ -35,6 +52,7 @@ class Evidence(StrEnum):
     COUNTED_ALL = "the core has counted all of its pulses"
     COUNTED_SOME = "the core has counted some of its pulses; its cells were read back"
     READ_BACK = "the core's counts do not tell; its cells were read back"
+    READ_NONE = "the core's counts do not tell; its cells hold nothing of it"
     LEFT = "neither counts nor reads tell; its cells are left to the next measurement"
 
 
@@ -56,7 +74,12 @@ class Found:
 
 
 def reconcile(
-    core: Core, pulse: Pulse, counted: int | None, *, mended: BoolArray | None = None
+    core: Core,
+    pulse: Pulse,
+    counted: int | None,
+    *,
+    mended: BoolArray | None = None,
+    first: bool = False,
 ) -> Found:
     """Find out which entries of a pulse request in doubt were not applied; sends no pulse.
 
@@ -66,6 +89,7 @@ def reconcile(
         counted: Pulses that the core has counted beyond those that are known; None if its counts
             do not tell (it was restarted).
         mended: Entries that a later request has written already, (n,).
+        first: The run had written none of its devices before.
     """
     free = np.ones(len(pulse), np.bool_) if mended is None else ~mended
     seen = read_back(core, pulse)
@@ -75,8 +99,10 @@ def reconcile(
         evidence, missing = Evidence.COUNTED_NONE, free
     elif counted is not None and counted >= pulse.total:
         evidence, missing = Evidence.COUNTED_ALL, np.zeros(len(pulse), np.bool_)
-    elif wrong is None:
+    elif seen is None or wrong is None:
         evidence, missing = Evidence.LEFT, np.zeros(len(pulse), np.bool_)
+    elif counted is None and first and _holds_nothing(core.info, pulse, seen):
+        evidence, missing = Evidence.READ_NONE, free
     else:
         evidence = Evidence.READ_BACK if counted is None else Evidence.COUNTED_SOME
         missing = wrong & free
@@ -100,16 +126,39 @@ def misfits(info: CoreInfo, pulse: Pulse, found_siemens: Array) -> BoolArray:
     """Say which devices (n,) surely do not hold what their pulse gives typically."""
     unit = info.device.device_g_max_siemens
     if pulse.family is PulseFamily.RESET:
-        codes, siemens = info.device.reset_amplitude_codes, info.device.reset_siemens
-        wanted = np.interp(pulse.amplitude, codes, siemens)
-        return np.asarray(np.abs(found_siemens - np.minimum(wanted, unit)) > MISFIT * unit)
+        wanted = nominal_siemens(info, pulse.amplitude)
+        return np.asarray(np.abs(found_siemens - wanted) > MISFIT * unit)
     limits = info.limits(pulse.family)
     full = None if limits is None else limits.full_width_code
     # A partial SET adds to what was there: what it was is not known, so it is left alone.
     return np.asarray((found_siemens < MISFIT * unit) & (pulse.width == full))
 
 
+def agreement(found_siemens: Array, wanted_siemens: Array) -> float | None:
+    """Correlate what devices hold with what they should; None where all should hold the same."""
+    if found_siemens.size < LEAST_DEVICES or np.ptp(wanted_siemens) == 0.0:
+        return None
+    if np.ptp(found_siemens) == 0.0:
+        return 0.0
+    return float(np.corrcoef(wanted_siemens, found_siemens)[0, 1])
+
+
+def nominal_siemens(info: CoreInfo, amplitude: npt.NDArray[Any]) -> Array:
+    """Return what RESET pulses of these amplitudes give typically, S."""
+    codes, siemens = info.device.reset_amplitude_codes, info.device.reset_siemens
+    nominal = np.interp(amplitude, codes, siemens)
+    return np.asarray(np.minimum(nominal, info.device.device_g_max_siemens), np.float64)
+
+
 def part_of(pulse: Pulse, chosen: npt.NDArray[Any]) -> Pulse:
     """Return some entries of a pulse request."""
     names = ("device", "rows", "cols", "amplitude", "width", "count")
     return replace(pulse, **{name: getattr(pulse, name)[chosen] for name in names})
+
+
+def _holds_nothing(info: CoreInfo, pulse: Pulse, found_siemens: Array) -> bool:
+    """Say whether a whole request has surely left no trace: a first write that never came."""
+    if pulse.family is not PulseFamily.RESET:
+        return False
+    found = agreement(found_siemens, nominal_siemens(info, pulse.amplitude))
+    return found is not None and found < LEAST_AGREEMENT

@@ -16,7 +16,13 @@ from hil.chip_records import keeps_records
 from hil.core import Chip, Core
 from hil.errors import RecordError
 from hil.info import Capability, PulseFamily
-from hil.reconcile import part_of, reconcile
+from hil.reconcile import (
+    LEAST_AGREEMENT,
+    agreement,
+    nominal_siemens,
+    part_of,
+    reconcile,
+)
 from hil.record import ResumptionNote, now_text
 from hil.recording_core import Recorder
 from hil.requests import CellRead, CoreSettings, CoreStatus, Outcome, ProgramResult, Pulse
@@ -25,10 +31,6 @@ from hil.run_folder import JOURNAL_FILE, RunFolder
 from hil.tape import SentPulse, Tape, read_tape
 
 __all__ = ["Resumption"]
-
-LEAST_AGREEMENT = 0.5
-"""Correlation between what devices hold and what their last pulses give typically, below which a
-chip is taken for one that has lost its cells; a programmed one shows 0.9 and more."""
 
 SAMPLE = 4096
 """Devices of a core that this is judged by."""
@@ -142,12 +144,15 @@ class Resumption:
                 core=index,
             )
         if beyond >= 0:
-            return beyond
-        agreement = self._agreement(core)
-        if agreement is not None and agreement < LEAST_AGREEMENT:
+            forgetful = (
+                beyond == 0 and expected == 0
+            )  # a board that has forgotten would say the same
+            return None if forgetful else beyond
+        found = self._agreement(core)
+        if found is not None and found < LEAST_AGREEMENT:
             raise RecordError(
                 f"core {index} of chip {core.info.chip_serial} does not hold what this run has "
-                f"written (correlation {agreement:.2f}, {counts.pulses:,} pulses counted, "
+                f"written (correlation {found:.2f}, {counts.pulses:,} pulses counted, "
                 f"{expected:,} expected): it has lost its cells; run it again from its beginning",
                 core=index,
             )
@@ -159,25 +164,20 @@ class Resumption:
         if Capability.CELL_READ not in info.capabilities:
             return None
         wanted = np.full((info.devices_per_cell, info.rows, info.cols), np.nan)
-        codes, siemens = info.device.reset_amplitude_codes, info.device.reset_siemens
         for sent in self.sent:
             pulse = sent.pulse
             if sent.core != info.core or sent.applied is None:
                 continue
             known = pulse.family is PulseFamily.RESET
-            given = np.interp(pulse.amplitude, codes, siemens) if known else np.nan
+            given = nominal_siemens(info, pulse.amplitude) if known else np.nan
             wanted[pulse.device, pulse.rows, pulse.cols] = given
         flat = np.flatnonzero(~np.isnan(wanted))
-        if flat.size < 2:
+        if flat.size == 0:
             return None
         flat = flat[np.linspace(0, flat.size - 1, min(SAMPLE, flat.size)).astype(np.int64)]
         device, rows, cols = np.unravel_index(flat, wanted.shape)
-        codes_read = core.read(CellRead.of(device=device, rows=rows, cols=cols)).codes
-        found = np.asarray(info.read.to_si(codes_read), np.float64)
-        known_siemens = np.minimum(wanted.flat[flat], info.device.device_g_max_siemens)
-        if np.ptp(known_siemens) == 0.0:
-            return None
-        return 0.0 if np.ptp(found) == 0.0 else float(np.corrcoef(known_siemens, found)[0, 1])
+        codes = core.read(CellRead.of(device=device, rows=rows, cols=cols)).codes
+        return agreement(np.asarray(info.read.to_si(codes), np.float64), wanted.flat[flat])
 
     def _settle(self, recorder: Recorder, core: Core, pulse: Pulse) -> ProgramResult:
         """Find out what became of the pulses in doubt; send those again that were not applied."""
@@ -189,6 +189,7 @@ class Resumption:
                 pulse,
                 self._counted[core.info.core],
                 mended=_covered(pulse, doubt.mends),
+                first=self._writes_first(doubt.sent),
             )
         again = part_of(pulse, found.missing)
         if len(again):
@@ -217,6 +218,12 @@ class Resumption:
         log.info("%d pulses in doubt: %s", pulse.total, found.evidence.value)
         self._note(found.evidence.value, found.misfit_share, again.total)
         return ProgramResult(outcome=Outcome.DONE, pulses=pulse.total, at_s=at_s)
+
+    def _writes_first(self, sent: SentPulse) -> bool:
+        """Say whether no earlier request of the run wrote any of its devices."""
+        here = set(_places(sent.pulse))
+        earlier = (s for s in self.sent if s.core == sent.core and s.number < sent.number)
+        return not any(here.intersection(_places(s.pulse)) for s in earlier)
 
     def _note(self, evidence: str, misfit_share: float | None, sent_again: int) -> None:
         *before, last = self._folder.record.resumptions

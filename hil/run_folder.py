@@ -254,16 +254,19 @@ def _free_folder(path: Path) -> Path:
 def _summarise(path: Path) -> JournalSummary:
     verbs: dict[str, int] = {}
     lines, length = 0, 0
-    in_doubt: set[int] = set()
+    in_doubt: dict[int, int | None] = {}  # intents by line, and the one that each mends
     digest = hashlib.blake2b(digest_size=16)
     for line in read_journal(path):
         lines, length = lines + 1, length + line.bytes
         values = line.values
         phase, verb = values["phase"], values["verb"]
         if phase == "intent":
-            in_doubt.add(line.number)
-        elif phase == "settled" or (verb == "program" and _tells_outcome(values)):
-            in_doubt.discard(values.get("intent", -1))
+            in_doubt[line.number] = values.get("mends")
+        elif phase == "settled":
+            settled = values["intent"]
+            in_doubt = {k: v for k, v in in_doubt.items() if settled not in (k, v)}
+        elif verb == "program" and _tells_outcome(values):
+            in_doubt.pop(values.get("intent", -1), None)
         if phase != "end":
             continue
         verbs[verb] = verbs.get(verb, 0) + 1
