@@ -36,7 +36,7 @@ from hil.errors import (
 from hil.info import ChipInfo, CoreInfo, Direction
 from protocols.wire import messages as wire
 from protocols.wire.errors import LocalProtocolError, RemoteProtocolError
-from protocols.wire.link import HostLink
+from protocols.wire.link import HostLink, Reply
 
 __all__ = ["BoardCore", "BoardLink", "LinkTiming", "open_board"]
 
@@ -93,7 +93,7 @@ class BoardLink:
         answer = self.ask(0, hello, wire.HelloReply)
         if (answer.version, answer.session) != (version, session) or answer.epoch == 0:
             raise DeviceFaultError(f"the board answered HELLO with {answer}; update its firmware")
-        self._link.epoch = answer.epoch
+        self._link.begin(answer)
         return _checked_info(self.ask(0, wire.CapabilitiesRequest(), wire.CapabilitiesReply).json)
 
     def ask(
@@ -134,10 +134,11 @@ class BoardLink:
             if not arrived or time.monotonic() > deadline_s:
                 break
             for reply in self._link.receive(arrived):
-                if reply.sequence == sequence:
+                if isinstance(reply, Reply) and reply.sequence == sequence:
                     _logger.debug("< %d %s", sequence, type(reply.message).__name__)
                     return _expect(reply.message, expected)
         self._lost = True
+        self._link.forget()
         raise CoreTimeoutError(
             f"core {core} gave no reply to {type(message).__name__} within {limit_s:.1f} s; "
             "its state is unknown, open the chip again",

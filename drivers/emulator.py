@@ -46,10 +46,8 @@ class DeviceEmulator:
 
     def receive(self, data: bytes) -> bytes:
         """Take bytes from the host; return the bytes to answer, possibly none."""
-        return b"".join(
-            self._answer(incoming) if incoming.cached is None else incoming.cached
-            for incoming in self._link.receive(data)
-        )
+        answers = [self._answer(incoming) for incoming in self._link.receive(data)]
+        return b"".join((self._link.take_output(), *answers))
 
     def _answer(self, incoming: Incoming) -> bytes:
         self.requests += 1
@@ -107,7 +105,7 @@ class DeviceEmulator:
             epoch=self._link.begin(incoming),
             session=hello.session,
             boot=self._boot,
-            window=1,
+            window=self._link.window,
             max_object_bytes=MAX_OBJECT_BYTES,
             capabilities_sha256=hashlib.sha256(self._capabilities()).digest(),
             last_mutation=0,

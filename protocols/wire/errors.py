@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LocalProtocolError", "ProtocolError", "RemoteProtocolError"]
+__all__ = ["LocalProtocolError", "ProtocolError", "RemoteProtocolError", "WindowFullError"]
 
 
 class ProtocolError(Exception):
@@ -11,6 +11,10 @@ class ProtocolError(Exception):
 
 class LocalProtocolError(ProtocolError):
     """We tried to send what the protocol cannot carry; nothing was sent."""
+
+
+class WindowFullError(LocalProtocolError):
+    """No further request may be open now; one can be sent when a reply has arrived."""
 
 
 class RemoteProtocolError(ProtocolError):

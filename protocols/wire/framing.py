@@ -7,7 +7,7 @@ receiver that has lost its place skips to the next zero. See SPEC.md for the dra
 from __future__ import annotations
 
 import struct
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import NamedTuple
 from zlib import crc32
 
@@ -49,8 +49,8 @@ class Kind(IntEnum):
     """The link's own: credit, acknowledgement, and what an end misses."""
 
 
-class Flags(IntFlag):
-    """Low five bits of the first byte. Others are reserved and zero."""
+class Flags:
+    """Low five bits of the first byte, plain numbers to be joined by |. Others are reserved."""
 
     NONE = 0
     PIECE = 1
@@ -67,7 +67,7 @@ class Frame(NamedTuple):
     """One frame: header fields and payload; the units are in SPEC.md."""
 
     kind: Kind
-    flags: Flags
+    flags: int
     opcode: int
     epoch: int
     core: int
@@ -76,7 +76,7 @@ class Frame(NamedTuple):
     payload: bytes
 
 
-_FIRST = {kind << 5 | flags: (kind, Flags(flags)) for kind in Kind for flags in range(16)}
+_FIRST = {kind << 5 | flags: (kind, flags) for kind in Kind for flags in range(16)}
 
 
 def encode_frame(frame: Frame) -> bytes:

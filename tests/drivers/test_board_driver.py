@@ -31,7 +31,6 @@ from hil import (
     RequestError,
 )
 from hil.core import VerbEvent
-from protocols.wire import link
 from protocols.wire import messages as wire
 from protocols.wire.framing import Frame, FrameDecoder, Kind, cobs_encode, encode_frame
 from protocols.wire.link import encode_object
@@ -432,13 +431,13 @@ def test_a_frame_of_another_kind_of_traffic_is_no_answer(make_cells: MakeChip) -
     assert chip.cores[0].wait(1.0) == 1.0
 
 
-def test_a_request_larger_than_an_object_is_the_callers_error(
-    make_cells: MakeChip, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_larger_than_the_device_takes_is_the_callers_error(make_cells: MakeChip) -> None:
     line, chip = opened(make_cells())
-    monkeypatch.setattr(link, "MAX_OBJECT_BYTES", 100)
+    chip.cores[0]._link._link.max_object_bytes = 100  # type: ignore[attr-defined]
     executed = line.device.requests
-    with pytest.raises(RequestError, match="is larger than 100; send it in parts"):
+    with pytest.raises(
+        RequestError, match="larger than the 100 that the device takes; send it in parts"
+    ):
         chip.cores[0].mvm(inputs(64))
     assert line.device.requests == executed
     assert chip.cores[0].wait(1.0) == 1.0

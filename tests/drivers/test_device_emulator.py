@@ -33,7 +33,7 @@ class RawHost:
         )
         assert isinstance(hello, wire.HelloReply)
         assert (hello.version, hello.session, hello.boot) == (wire.PROTOCOL_VERSION, 5, 77)
-        self.link.epoch = hello.epoch
+        self.link.begin(hello)
 
     def ask(self, message: wire.Message, core: int = 0) -> object:
         _, data = self.link.request(core, message)
@@ -151,21 +151,19 @@ def test_a_closed_core_is_safe_and_answers_nothing_until_the_next_hello(
     assert (reply.status, reply.error_class) == (Status.CORE_CLOSED, ErrorClass.UNAVAILABLE)
     assert isinstance(host.ask(wire.SafeStateRequest(), core=1), wire.SafeStateReply)
     assert isinstance(host.ask(wire.NowRequest(), core=0), wire.NowReply)
-    host.link.epoch = 0
     hello = host.ask(wire.HelloRequest(lowest_version=2, highest_version=2, session=6, holder="t"))
     assert isinstance(hello, wire.HelloReply)
-    host.link.epoch = hello.epoch
+    host.link.begin(hello)
     assert isinstance(host.ask(wire.NowRequest(), core=1), wire.NowReply)
 
 
 def test_without_a_common_version_there_is_no_session(make_cells: MakeChip) -> None:
     host = RawHost(make_cells())
-    epoch, host.link.epoch = host.link.epoch, 0
+    _, early = host.link.request(0, wire.NowRequest())
     reply = host.ask(wire.HelloRequest(lowest_version=3, highest_version=4, session=6, holder="t"))
     assert isinstance(reply, wire.ErrorReply)
     assert reply.status is Status.NO_COMMON_VERSION
-    host.link.epoch = epoch
-    assert isinstance(host.ask(wire.NowRequest()), wire.NowReply)
+    assert host.device.receive(early) != b""
 
 
 def test_a_repeated_pulse_request_is_answered_and_not_applied_again(make_cells: MakeChip) -> None:
@@ -180,7 +178,6 @@ def test_a_repeated_pulse_request_is_answered_and_not_applied_again(make_cells: 
 def test_a_request_from_an_older_session_is_not_executed(make_cells: MakeChip) -> None:
     host = RawHost(make_cells())
     _, stale = host.link.request(0, pulse_message())
-    host.link.epoch = 0
     host.ask(wire.HelloRequest(lowest_version=2, highest_version=2, session=6, holder="t"))
     assert host.device.receive(stale) == b""
     assert host.executed() == []
