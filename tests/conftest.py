@@ -20,22 +20,9 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, databas
 settings.load_profile("repeatable")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--board",
-        action="append",
-        default=[],
-        metavar="ADDRESS",
-        help="also run the conformance tests on the chip at ADDRESS (may be given again)",
-    )
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    no_board = pytest.mark.skip(reason="needs --board ADDRESS")
     no_data = pytest.mark.skip(reason=f"needs HIL_DATA, the folder with the data sets; no {DATA}")
     for item in items:
-        if item.get_closest_marker("board") and not config.getoption("--board"):
-            item.add_marker(no_board)
         if item.get_closest_marker("data") and not DATA.is_dir():
             item.add_marker(no_data)
 
