@@ -32,7 +32,8 @@ MAX_PARAMETERS = 65_536
 
 _MAX_MNEMONIC = 12  # characters (IEEE 488.2, 7.6.1.4.1)
 _MAX_DEPTH = 8  # nodes of a header; no standard tree is deeper
-_HEADER = re.compile(rb"(:?)(\*?)([A-Za-z][A-Za-z0-9_]*(?::[A-Za-z][A-Za-z0-9_]*)*)(\??)")
+_HEADER = re.compile(rb"(:?)(\*?)([A-Za-z]\w*+(?::[A-Za-z]\w*+){0,15}+)(\??)", re.ASCII)
+_BETWEEN = re.compile(rb"[\x01-\x09\x0b-\x20;]*+")  # commands: semicolons and white space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +65,8 @@ def parse_message(text: bytes) -> tuple[Command, ...]:
     """
     commands: list[Command] = []
     node: tuple[str, ...] = ()
-    at = skip_white(text, 0)
-    while at < len(text):
-        if text[at] == ord(";"):
-            at = skip_white(text, at + 1)
-            continue
+    at = 0
+    while (at := _skip_between(text, at)) < len(text):
         if len(commands) == MAX_COMMANDS:
             raise ScpiError(-223, f"more than {MAX_COMMANDS} commands in a message")
         path, query, at = _read_header(text, at, node)
@@ -77,6 +75,11 @@ def parse_message(text: bytes) -> tuple[Command, ...]:
         if not path[0].startswith("*"):
             node = path[:-1]
     return tuple(commands)
+
+
+def _skip_between(text: bytes, at: int) -> int:
+    found = _BETWEEN.match(text, at)
+    return at if found is None else found.end()
 
 
 def _read_header(text: bytes, at: int, node: tuple[str, ...]) -> tuple[tuple[str, ...], bool, int]:

@@ -40,16 +40,17 @@ _MAX_EXPONENT = 32_000  # magnitude (the same place)
 _MAX_WORD = 12  # characters of a word or a unit (IEEE 488.2, 7.7.1.4 and 7.7.3.4)
 _MAX_INTEGER = (1 << 64) - 1
 
-_WHITE = re.compile(rb"[\x01-\x09\x0b-\x20]*")
+# Possessive quantifiers (*+): a megabyte of anything is read once, without a stack to go back.
+_WHITE = re.compile(rb"[\x01-\x09\x0b-\x20]*+")
 _NUMBER = re.compile(
-    rb"([+-]?)(\d+\.?\d*|\.\d+)"
-    rb"(?:[\x01-\x09\x0b-\x20]*[Ee][\x01-\x09\x0b-\x20]*([+-]?\d+))?"
+    rb"([+-]?)(\d++\.?\d*+|\.\d++)"
+    rb"(?:[\x01-\x09\x0b-\x20]*+[Ee][\x01-\x09\x0b-\x20]*+([+-]?\d++))?"
 )
 _SUFFIX = re.compile(rb"[A-Za-z/][A-Za-z0-9/.^-]*")
 _WORD = re.compile(rb"[A-Za-z][A-Za-z0-9_]*")
 _QUOTED = {
-    ord('"'): re.compile(rb'"((?:[^"\x00\x0a\x80-\xff]|"")*)"'),
-    ord("'"): re.compile(rb"'((?:[^'\x00\x0a\x80-\xff]|'')*)'"),
+    ord('"'): re.compile(rb'"([^"\x00\x0a\x80-\xff]*+(?:""[^"\x00\x0a\x80-\xff]*+)*+)"'),
+    ord("'"): re.compile(rb"'([^'\x00\x0a\x80-\xff]*+(?:''[^'\x00\x0a\x80-\xff]*+)*+)'"),
 }
 _RADIX = {
     ord("H"): (16, re.compile(rb"[0-9A-Fa-f]+")),
@@ -130,11 +131,13 @@ def _read_number(text: bytes, at: int) -> tuple[Numeric, int]:
     sign, mantissa, exponent = found.groups()
     if len(mantissa.lstrip(b"0")) > _MAX_DIGITS:
         raise ScpiError(-124, f"more than {_MAX_DIGITS} digits")
-    power = (exponent or b"").lstrip(b"+-0")
-    if len(power) > len(str(_MAX_EXPONENT)) or int(power or b"0") > _MAX_EXPONENT:
+    power = (exponent or b"").lstrip(b"+-").lstrip(b"0") or b"0"
+    if len(power) > len(str(_MAX_EXPONENT)) or int(power) > _MAX_EXPONENT:
         raise ScpiError(-123, f"the exponent is beyond {_MAX_EXPONENT}")
     number = (sign + mantissa).decode("ascii")
-    value = Decimal(number if exponent is None else f"{number}E{int(exponent)}")
+    if exponent is not None:
+        number += f"E{'-' * exponent.startswith(b'-')}{int(power)}"
+    value = Decimal(number)
     end = found.end()
     unit = _SUFFIX.match(text, skip_white(text, end))
     if unit is None:

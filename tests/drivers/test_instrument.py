@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from collections.abc import Callable, Mapping
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,16 +15,19 @@ import pytest
 
 from drivers import translate
 from drivers.faults import error_to_wire
-from drivers.instrument import Instrument, InstrumentStream, power_on_settings
+from drivers.instrument import _TREE, Instrument, InstrumentStream, power_on_settings
 from hil import Chip, ChipInfo
 from hil.errors import DeviceFaultError
+from protocols import wire as wire_folder
 from protocols.wire import messages as wire
 from protocols.wire.scpi import encode_command, parse_response
 from protocols.wire.scpi_data import Value, value_of
 from protocols.wire.scpi_errors import ScpiError
+from protocols.wire.scpi_fuzz import scpi_inputs
 from protocols.wire.scpi_stream import Plane
 
 COLS = 5
+VECTORS = json.loads((Path(wire_folder.__path__[0]) / "scpi_vectors.json").read_text("utf-8"))
 
 
 class Desk:
@@ -170,6 +176,13 @@ def test_it_says_what_it_is_and_that_it_is_simulated(desk):
     answer = desk.open().execute(b"*IDN?")
     assert answer == b"AIMC-HIL sim,integer-cells,CELLS-1,cells 1\n"
     assert desk.open().execute(b"SYST:VERS?\n"[:-1]) == b"1999.0\n"
+
+
+def test_the_golden_dialogue_is_held(desk):
+    instrument = desk.open()
+    for text, response in VECTORS["dialogue"]:
+        assert (text, instrument.execute(text.encode()).decode()) == (text, response)
+    assert errors(instrument) == [-113, -222, -224]
 
 
 def test_the_capabilities_are_those_of_the_binary_plane(desk):
@@ -366,3 +379,20 @@ def test_an_error_of_the_transport_shows_in_the_status_byte(desk):
     assert instrument.status_byte(message_available=True) == 16
     instrument.report(ScpiError(-410))
     assert instrument.status_byte() == 4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_bytes_pulse_read_or_configure_a_chip_without_the_lease(desk, seed):
+    stream = InstrumentStream(desk.open())
+    headers = [p.replace("[", "").replace("]", "").replace("#", "2") for p in _TREE.patterns]
+    generator = random.Random(seed)
+    for data in islice(scpi_inputs(seed), 300):
+        text = generator.choice(headers).encode() + generator.choice([b" ", b"\n"]) + data
+        if b"REQ" not in text.upper():
+            stream.receive(text)
+    assert not {"program", "read", "mvm", "configure", "wait"} & {
+        v for c in executed(desk) for v in c
+    }
+    stream = InstrumentStream(desk.open())
+    stream.receive(b"\n*CLS\n")
+    assert stream.receive(b"*OPC?\n") == b"1\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -177,6 +178,31 @@ def test_many_digits_are_read_and_too_many_refused():
     for digits in (b"9" * 256, b"#H" + b"F" * 256):
         with pytest.raises(ScpiError, match=r"-12[14]"):
             parse_message(b"*ESE " + digits)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b":A" * 500_000,
+        b"A" * 1_000_000,
+        b"A " + b"9" * 1_000_000,
+        b"A 1E" + b"0" * 1_000_000 + b"5",
+        b"A 1E" + b"9" * 1_000_000,
+        b"A #H" + b"F" * 1_000_000,
+        b'A "' + b'""' * 500_000,
+        b"A '" + b"x" * 1_000_000,
+        b"A 1" + b"Z" * 1_000_000,
+        b"A 1" + b" " * 1_000_000 + b"x;",
+        b";" * 1_000_000,
+    ],
+    ids=lambda text: repr(text[:6]),
+)
+def test_a_megabyte_of_anything_costs_a_few_megabytes(text):
+    tracemalloc.start()
+    error_of(parse_message, text)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8_000_000
 
 
 def test_a_number_beyond_a_double_is_infinite_and_none_ever_raises():
