@@ -94,11 +94,12 @@ class DirtyBook:
 
     def mark(self, core: int, *, generation: int, reason: str) -> None:
         """Write that a core is dirty, before it is; an earlier entry keeps its generation."""
+        now = now_text()
         for file, known in self._known.items():
             old = known.of(core)
             entry = DirtyCore(
                 core=core,
-                since=now_text() if old is None else old.since,
+                since=now if old is None else old.since,
                 run=str(self._run),
                 reason=reason,
                 generation=generation if old is None else old.generation,
