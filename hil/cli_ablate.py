@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from hil.cli_consent import YesOption
 from hil.cli_options import (
     ChangesOption,
     DataOption,
@@ -18,7 +19,7 @@ from hil.cli_options import (
     run_folder,
 )
 from hil.cli_output import emit, make_progress, say
-from hil.cli_run import show_found
+from hil.cli_run import dry_run_of_recipe, show_found
 from hil.errors import RequestError
 
 __all__ = ["ablate"]
@@ -53,6 +54,7 @@ def ablate(
     out: OutOption = None,
     data: DataOption = None,
     resume: ResumeOption = None,
+    yes: YesOption = False,
 ) -> None:
     """Take parts away one by one: what do calibration, converters, noise and drift cost?
 
@@ -79,6 +81,8 @@ def ablate(
     left_out = [part for part in PARTS if part not in known]
     if parts.strip() == ALL and left_out:
         say(f"{address} is no simulated chip: {', '.join(left_out)} cannot be taken away")
+    if dry_run_of_recipe(checked, core, seed, data, yes=yes, command="ablate"):
+        return
     variants = plan_variants(checked, address, parts=chosen, adc_bits=_bits(adc_bits))
     prepare_experiment(checked, data, seed=seed)  # refuses before anything is written
     asked = {**checked.model_dump(mode="json"), "parts": list(chosen), "adc_bits": adc_bits}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hil.cli_chip import MethodName
+from hil.cli_consent import refuse_silicon
 from hil.cli_options import OutOption, SeedOption, run_folder
 from hil.cli_output import duration_text, emit, make_progress, say, table
 from hil.record import RunStatus
@@ -58,6 +59,7 @@ def mvm(
     from hil.bench import bench_mvm  # noqa: PLC0415
 
     sizes = {"batches": tuple(batch)} if batch else {}
+    refuse_silicon(core, "hil bench mvm")
     with run_folder("bench-mvm", out, seed=seed, address=core) as folder:
         with make_progress() as progress:
             found = bench_mvm(core, repeats=repeats, seed=seed, progress=progress, **sizes)
@@ -120,6 +122,7 @@ def inference(
     """
     from hil.bench import bench_inference  # noqa: PLC0415
 
+    refuse_silicon(core, "hil bench inference")
     with run_folder("bench-inference", out, seed=seed, address=core) as folder:
         with make_progress() as progress:
             found = bench_inference(
@@ -188,6 +191,7 @@ def program(
     """
     from hil.bench import bench_program  # noqa: PLC0415
 
+    refuse_silicon(core, "hil bench program")
     with run_folder("bench-program", out, seed=seed, address=core) as folder:
         with make_progress() as progress:
             found = bench_program(core, method=method.value, seed=seed, progress=progress)

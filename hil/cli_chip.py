@@ -10,6 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from hil.cli_consent import (
+    ExpectSerialOption,
+    YesOption,
+    binding_document,
+    dry_run_of_program,
+    silicon_without_yes,
+)
 from hil.cli_options import DEFAULT_ADDRESS, CoreOption, OutOption, SeedOption, run_folder
 from hil.cli_output import duration_text, emit, make_progress, say, table
 from hil.errors import RequestError
@@ -102,17 +109,25 @@ def program(
             help="Exit with 1 if the MVM error after the affine fit is above this fraction.",
         ),
     ] = None,
+    expect_serial: ExpectSerialOption = None,
+    yes: YesOption = False,
 ) -> None:
     """Program a weight matrix onto the cores, calibrate it and measure its MVM error.
 
-    The matrix may be larger than a core; it is cut into blocks. Example:
+    The matrix may be larger than a core; it is cut into blocks. Silicon is pulsed only with --yes;
+    without it a dry run shows pulses, times and wear. Example:
 
     hil program weights.npy --core "sim:hermes?seed=7" --method gdp
     """
     matrix = load_weights(weights)
     from hil.program_request import keep_request  # noqa: PLC0415
 
-    with run_folder("program", out, seed=seed, address=core) as folder:
+    silicon = silicon_without_yes(core, yes=yes, serial=expect_serial)
+    if silicon is not None:
+        dry_run_of_program(silicon, matrix, method.value)
+        return
+    bound = binding_document(expect_serial)
+    with run_folder("program", out, seed=seed, address=core, recipe=bound) as folder:
         request = keep_request(folder.path, matrix, method=method.value, goal=goal)
         report, met = program_in(folder, request, matrix, core)
     show_program("program", folder, report, met)
@@ -165,6 +180,7 @@ def calibrate(
             help="Exit with 1 if a smaller share of the columns of any core was calibrated.",
         ),
     ] = 0.98,
+    expect_serial: ExpectSerialOption = None,
 ) -> None:
     """Calibrate the converters of every core: offset and gain per column. Touches no cell.
 
@@ -177,7 +193,9 @@ def calibrate(
 
     wanted = tuple(quantity or Quantity)
     with (
-        run_folder("calibrate", out, seed=seed, address=core) as folder,
+        run_folder(
+            "calibrate", out, seed=seed, address=core, recipe=binding_document(expect_serial)
+        ) as folder,
         Session.open(core, seed=seed, folder=folder) as session,
         make_progress() as progress,
         progress.task("calibrating", len(wanted) * len(session.chip.cores)) as task,

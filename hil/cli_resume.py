@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hil.cli_chip import program_in, show_program
+from hil.cli_consent import YesOption, end_dry_run, silicon_without_yes
 from hil.cli_options import DataOption, taken_up_folder
 from hil.cli_output import emit, say
 from hil.cli_run import run_in, show_run
@@ -33,6 +34,7 @@ def resume(
         ),
     ] = None,
     data: DataOption = None,
+    yes: YesOption = False,
 ) -> None:
     """Go on with a run that was killed, lost its link or its board, on the same chip.
 
@@ -54,6 +56,10 @@ def resume(
     address = core or record.address
     if address is None:
         raise RequestError(f"{run} is a run of {record.name} without a chip; run it again")
+    silicon = silicon_without_yes(address, yes=yes)
+    if silicon is not None:
+        end_dry_run(silicon, {"command": "resume", "out": str(run), "resumed": False})
+        return
     if has_request(run):
         _resume_program(run, address)
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hil.cli_consent import ExpectSerialOption, YesOption, end_dry_run, silicon_without_yes
 from hil.cli_options import (
     ChangesOption,
     DataOption,
@@ -20,6 +21,7 @@ from hil.cli_options import (
     run_folder,
 )
 from hil.cli_output import emit, make_progress, say, table
+from hil.cli_plan import show_plan
 from hil.errors import RequestError
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from hil.report_tables import Found, Table
     from hil.run_folder import RunFolder
 
-__all__ = ["demo", "report", "run", "run_in", "show_found", "show_run"]
+__all__ = ["demo", "dry_run_of_recipe", "report", "run", "run_in", "show_found", "show_run"]
 
 _Jobs = Annotated[
     int, typer.Option(min=1, max=256, help="Chips at a time, for a recipe with several seeds.")
@@ -46,6 +48,8 @@ def run(
     changes: ChangesOption = None,
     jobs: _Jobs = 1,
     resume: ResumeOption = None,
+    expect_serial: ExpectSerialOption = None,
+    yes: YesOption = False,
 ) -> None:
     """Run a recipe: a network onto a chip by each method, measured at each age. Any chip.
 
@@ -59,7 +63,11 @@ def run(
     from hil.recipe import load_recipe  # noqa: PLC0415
 
     checked = load_recipe(recipe, tuple(changes or ()))
-    _run(checked, core=core, seed=seed, out=out, data=data, jobs=jobs, resume=resume)
+    if expect_serial is not None:
+        chip = checked.chip.model_copy(update={"serial": expect_serial})
+        checked = checked.model_copy(update={"chip": chip})
+    if not dry_run_of_recipe(checked, core, seed, data, yes=yes, command="run"):
+        _run(checked, core=core, seed=seed, out=out, data=data, jobs=jobs, resume=resume)
 
 
 def demo(
@@ -67,6 +75,7 @@ def demo(
     core: RecipeCoreOption = None,
     seed: SeedOption = 0,
     out: OutOption = None,
+    yes: YesOption = False,
 ) -> None:
     """Show what this is: a ResNet on handwritten digits, on a simulated two-core chip.
 
@@ -76,7 +85,9 @@ def demo(
     """
     from hil.recipe import load_recipe  # noqa: PLC0415
 
-    _run(load_recipe("digits"), core=core, seed=seed, out=out, data=None, jobs=1, resume=None)
+    checked = load_recipe("digits")
+    if not dry_run_of_recipe(checked, core, seed, None, yes=yes, command="demo"):
+        _run(checked, core=core, seed=seed, out=out, data=None, jobs=1, resume=None)
 
 
 def report(
@@ -129,6 +140,27 @@ def _run(
     ) as folder:
         found = run_in(folder, recipe, address=address, data=data, jobs=jobs, prepared=prepared)
     show_run(folder, found)
+
+
+def dry_run_of_recipe(
+    recipe: Recipe, core: str | None, seed: int, data: Path | None, *, yes: bool, command: str
+) -> bool:
+    """Show what a recipe would send if the chip is silicon and --yes is missing; say if it was.
+
+    Raises:
+        RequestError: It is not the chip that the recipe is bound to, or the network does not fit.
+    """
+    from hil.experiment_plan import plan_recipe  # noqa: PLC0415
+
+    address = core or recipe.chip.address
+    silicon = silicon_without_yes(address, yes=yes, serial=recipe.chip.serial)
+    if silicon is None:
+        return False
+    found = plan_recipe(recipe, address, data, seed=seed)
+    show_plan(found, address)
+    costs = found.costs.model_dump(mode="json")
+    end_dry_run(silicon, {"command": command, "recipe": recipe.name, "costs": costs})
+    return True
 
 
 def run_in(

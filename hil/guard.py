@@ -97,12 +97,15 @@ class PulseGuard:
         sent: Pulses let through in this session by core and family, rejected ones not counted.
     """
 
-    def __init__(self, info: ChipInfo, limits: Limits, *, before: int = 0) -> None:
-        """Guard by limits and the run's budget, of which `before` is spent; see `open_guard`."""
+    def __init__(
+        self, info: ChipInfo, limits: Limits, *, before: int = 0, confirmed: bool = True
+    ) -> None:
+        """Guard by limits and the run's budget, of which `before` is spent; use `open_guard`."""
         self.info = info
         self.limits = limits
         self.sent: dict[tuple[int, str], int] = {}
         self._before = before
+        self._confirmed = confirmed
         self._ladders = {c.core: AmplitudeLadder(limits, c) for c in info.cores}
         self._records: _Records | None = None
         self._unknown = 0
@@ -135,6 +138,11 @@ class PulseGuard:
             RequestError: It is outside the limits or would exceed a budget; nothing was counted.
             RecordError: It cannot be counted: the ledger is damaged or its disk full.
         """
+        if not self._confirmed:
+            raise RequestError(
+                f"chip {self.info.serial} is silicon: a command programs it only with --yes; no "
+                "pulse has left"
+            )
         check_limits(self.limits, self.info.cores[core], pulse)
         self._ladders[core].check(pulse)
         more, most = pulse.total, self.limits.budget.pulses_per_run
@@ -229,10 +237,16 @@ def open_guard(
     lasting = keeps_records(info)
     folder = make_chip_folder(info.serial) if lasting else None
     limits = limits_for(info.model, info.backend, folder)
-    guard = PulseGuard(info, limits, before=_sent_before(run))
+    confirmed = info.backend is not BackendKind.SILICON or _says_yes(command)
+    guard = PulseGuard(info, limits, before=_sent_before(run), confirmed=confirmed)
     if lasting:
         guard.hold(command, {"run": None if run is None else str(run), "recipe": _recipe(record)})
     return guard
+
+
+def _says_yes(command: tuple[str, ...]) -> bool:
+    """A command line of `hil` must say --yes; a program of one's own has decided by being run."""
+    return not command or command[0] != "hil" or "--yes" in command
 
 
 def _sent_before(run: Path | None) -> int:
