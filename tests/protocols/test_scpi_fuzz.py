@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from protocols.wire import scpi_fuzz
 from protocols.wire.scpi import parse_message
 from protocols.wire.scpi_fuzz import fuzz_scpi, scpi_inputs
+from protocols.wire.scpi_stream import PlaneDemultiplexer
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -45,3 +46,25 @@ def test_a_parser_that_loses_a_parameter_is_caught(monkeypatch):
     monkeypatch.setattr(scpi_fuzz, "parse_message", broken)
     with pytest.raises(AssertionError, match="came back"):
         fuzz_scpi(b"A 5,'x,1'\n*ESE 5,'y,,11'\n")
+
+
+class Forgetful(PlaneDemultiplexer):
+    """Loses what a call left unfinished."""
+
+    def feed(self, data: bytes) -> None:
+        self.lapse()
+        super().feed(data)
+
+
+class Greedy(PlaneDemultiplexer):
+    """Knows no bound."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(100 * max_bytes)
+
+
+@pytest.mark.parametrize(("planes", "law"), [(Forgetful, "split"), (Greedy, "are kept")])
+def test_a_stream_that_breaks_a_law_is_caught(planes, law, monkeypatch):
+    monkeypatch.setattr(scpi_fuzz, "PlaneDemultiplexer", planes)
+    with pytest.raises(AssertionError, match=law):
+        fuzz_scpi(b"*CLS\n" + b"A" * 1000)

@@ -107,6 +107,8 @@ def test_a_golden_response_is_made_and_understood(vector):
 def test_what_is_no_number_has_a_number():
     numbers = {"nan": math.nan, "infinity": math.inf, "minus_infinity": -math.inf}
     assert {k: encode_value(v).decode() for k, v in numbers.items()} == VECTORS["not_finite"]
+    (back,) = parse_response(encode_data(numbers.values()))
+    assert all(same(value_of(d), v) for d, v in zip(back, numbers.values(), strict=True))
 
 
 @given(headers, st.lists(values, max_size=6))
@@ -219,8 +221,15 @@ def test_what_cannot_be_carried_is_not_sent(header, value):
         encode_command(header, value)
 
 
+class Gigabyte(bytes):
+    def __len__(self) -> int:
+        return 1_000_000_000
+
+
 def test_a_block_tells_its_length():
     assert encode_block(b"") == b"#10"
     assert encode_block(bytes(10)) == b"#210" + bytes(10)
+    with pytest.raises(LocalProtocolError, match="999999999"):
+        encode_block(Gigabyte())
     with pytest.raises(ScpiError, match="-138"):
         value_of(Numeric(value=Decimal(1), suffix="K"))
