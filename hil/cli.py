@@ -14,6 +14,7 @@ from hil.cli_ablate import ablate
 from hil.cli_bench import bench
 from hil.cli_chip import calibrate, info, program
 from hil.cli_compare import compare_programming
+from hil.cli_conformance import conformance
 from hil.cli_data import data
 from hil.cli_infer import infer
 from hil.cli_output import say
@@ -21,7 +22,7 @@ from hil.cli_plan import plan
 from hil.cli_record import record
 from hil.cli_resume import resume
 from hil.cli_run import demo, report, run
-from hil.cli_safety import audit, list_chips, wear
+from hil.cli_safety import audit, list_chips, safe, wear
 from hil.cli_study import train
 from hil.errors import (
     CoreTimeoutError,
@@ -107,7 +108,9 @@ app.command(
 app.command(rich_help_panel=_CHIP)(info)
 app.command(rich_help_panel=_CHIP)(program)
 app.command(rich_help_panel=_CHIP)(calibrate)
+app.command(rich_help_panel=_CHIP)(conformance)
 app.command("list", rich_help_panel=_CHIP)(list_chips)
+app.command(rich_help_panel=_CHIP)(safe)
 app.command(rich_help_panel=_CHIP)(wear)
 app.add_typer(audit, name="audit", rich_help_panel=_CHIP)
 app.command(rich_help_panel=_STUDIES)(train)
