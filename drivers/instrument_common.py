@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from drivers.instrument_bench import Bench, Call, Entry, answer
 from hil.info import ChipInfo
 from protocols.wire import messages as wire
@@ -14,7 +12,7 @@ __all__ = ["COMMON_COMMANDS"]
 
 _MAKER = "AIMC-HIL"
 _MAX_CONDITION = 0x7FFF  # bit 15 of a SCPI register is never used
-_HOTTEST_KELVIN = 1000.0  # [asm] beyond any packaged chip: a sensor reading above is broken
+_HOTTEST_KELVIN = 1000.0  # beyond any packaged chip: a sensor that says more is broken
 
 
 def _identify(bench: Bench, _: Call) -> bytes:
@@ -78,8 +76,9 @@ def _test_core(bench: Bench, core: int) -> None:
             continue
         if trim.size != info.cols or trim.min() < scale.min_code or trim.max() > scale.max_code:
             raise ScpiError(-240, f"a trim register holds codes outside {scale}")
-    if settings.temperature_kelvin is not None and not math.isfinite(settings.temperature_kelvin):
-        raise ScpiError(-240, f"the set temperature is {settings.temperature_kelvin} K")
+    set_kelvin = settings.temperature_kelvin
+    if set_kelvin is not None and not 0 < set_kelvin < _HOTTEST_KELVIN:
+        raise ScpiError(-240, f"the set temperature is {set_kelvin} K")
 
 
 def _told_info(bench: Bench) -> ChipInfo:
