@@ -81,7 +81,7 @@ class DeviceLink:
         self._replies: dict[int, list[bytes]] = {}
         self._hello: tuple[int, int] | None = None  # sequence and session of the HELLO in force
         self._hello_reply: bytes = b""
-        self._previous_session = 0
+        self._previous_session: int | None = None
         self._events = 0
         self._last_epoch = 0
         self._output: dict[tuple[int, int], bytes] = {}
@@ -126,7 +126,7 @@ class DeviceLink:
             if self._hello == (frame.sequence, hello.session):
                 self._output[frame.sequence, 0] = self._hello_reply
                 return
-            if self._hello is not None and hello.session == self._previous_session:
+            if hello.session == self._previous_session:
                 raise RemoteProtocolError("HELLO of the session before this one")
         due.append(Incoming(frame.core, hello, frame))
 
