@@ -11,10 +11,15 @@ from protocols.wire.errors import RemoteProtocolError
 from protocols.wire.scpi_data import MAX_BLOCK_DIGITS, encode_block
 from protocols.wire.scpi_stream import MAX_MESSAGE_BYTES
 
-__all__ = ["BlockReader", "frame_messages"]
+__all__ = ["BlockReader", "frame_messages", "room_for_frames"]
 
 _HEADER = b"DIAG:FRAM? "
 _OVERHEAD = len(_HEADER) + 2 + len(str(MAX_MESSAGE_BYTES)) + 1  # header, #, n, length, newline
+
+
+def room_for_frames(max_bytes: int = MAX_MESSAGE_BYTES) -> int:
+    """Return how many bytes of frames a message of at most `max_bytes` carries."""
+    return max_bytes - _OVERHEAD
 
 
 def frame_messages(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> Iterator[bytes]:
@@ -23,7 +28,7 @@ def frame_messages(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> Iterator[
     Frames may be cut anywhere: the device joins the blocks. No data gives one message, which asks
     for what the device has to say.
     """
-    room = max_bytes - _OVERHEAD
+    room = room_for_frames(max_bytes)
     for at in range(0, max(len(data), 1), room):
         yield _HEADER + encode_block(data[at : at + room]) + b"\n"
 
