@@ -14,6 +14,7 @@ from typing_extensions import override
 from drivers import translate
 from drivers.faults import error_from_wire
 from drivers.transport import Transport
+from drivers.wiretap import tapped
 from hil.core import (
     CellRead,
     Chip,
@@ -281,6 +282,7 @@ def open_board(transport: Transport, *, address: str, timing: LinkTiming | None 
         CoreUnavailableError: The peer is gone or speaks no version of ours.
         DeviceFaultError: What the board says of itself makes no sense.
     """
+    transport = tapped(transport)
     link = BoardLink(transport, timing or LinkTiming())
     try:
         info = link.open().model_copy(update={"address": address})
