@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -63,6 +64,13 @@ def infer(
             "run, as it stood]",
         ),
     ] = None,
+    force_dirty: Annotated[
+        bool,
+        typer.Option(
+            "--force-dirty",
+            help="Use cores that were programmed and not verified since; that is written down.",
+        ),
+    ] = False,
 ) -> None:
     """Classify your own pictures or recordings on the chip that a run has programmed.
 
@@ -87,7 +95,11 @@ def infer(
         if picture and not invert and is_dark_on_light(sample):
             say(f"{file}: dark on light; this network has seen light on dark, --invert may help")
     began = time.perf_counter()
-    with resume_deployment(folder, kept, core) as resumed:
+    with resume_deployment(
+        folder, kept, core, force_dirty=force_dirty, command=" ".join(["hil", *sys.argv[1:]])
+    ) as resumed:
+        if resumed.forced:
+            say(f"core {', '.join(map(str, resumed.forced))}: dirty, used by force")
         if age is not None:
             resumed.let_age(age)
         if compensation is not None:
@@ -145,6 +157,7 @@ def _results(resumed: Resumed, answers: list[tuple[Path, Answer]]) -> dict[str, 
         "method": deployment.method,
         "compensation": deployment.compensation.value,
         "since_calibration_s": resumed.since_calibration_s,
+        "forced_dirty": list(resumed.forced),
         "answers": [
             {
                 "file": str(file),

@@ -22,7 +22,7 @@ from hil.checks import (
     check_settings,
     check_wait,
 )
-from hil.errors import CoreTimeoutError, CoreUnavailableError
+from hil.errors import CoreTimeoutError, CoreUnavailableError, RequestError
 from hil.requests import (
     CellRead,
     CoreSettings,
@@ -84,12 +84,22 @@ class Core(ABC):
         self._observers: list[Observer] = []
         self._closed = False
         self._lost: CoreTimeoutError | None = None
+        self._in_doubt: str | None = None
 
     @property
     @final
     def info(self) -> CoreInfo:
         """What the core says of itself; never changes while it is open."""
         return self._info
+
+    @property
+    @final
+    def in_doubt(self) -> str | None:
+        """Why the cells may hold anything: a pulse request whose outcome is not known; None if not.
+
+        Stays until the core is opened anew.
+        """
+        return self._in_doubt
 
     @final
     def observe(self, observer: Observer) -> None:
@@ -109,7 +119,16 @@ class Core(ABC):
         Raises:
             RequestError: A family, address or code is outside `info`; no pulse has left.
         """
-        return self._verb("program", pulse, check_pulse, self._do_program)
+        try:
+            result = self._verb("program", pulse, check_pulse, self._do_program)
+        except RequestError:
+            raise  # nothing has left
+        except BaseException as error:
+            self._in_doubt = f"{type(error).__name__}: {error}"
+            raise
+        if result.outcome not in (Outcome.DONE, Outcome.REJECTED):
+            self._in_doubt = result.outcome.value
+        return result
 
     @final
     def read(self, request: CellRead) -> ReadResult:

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from hil.backends import open_chip
+from hil.chip_records import chip_folder
+from hil.dirty import require_clean
 from hil.errors import RecordError, RequestError
 from hil.inference import Compensation, Deployment
 from hil.inference.archive import read_archive, save_deployment
@@ -98,10 +100,12 @@ class Resumed:
     Attributes:
         deployment: The deployment.
         kept: What its outputs mean.
+        forced: Dirty cores that are used all the same.
     """
 
     deployment: Deployment
     kept: KeptNetwork
+    forced: tuple[int, ...] = ()
 
     @property
     def since_calibration_s(self) -> float:
@@ -198,7 +202,12 @@ def kept_folder(run: Path) -> Path:
 
 @contextmanager
 def resume_deployment(
-    folder: Path, kept: KeptNetwork, core: str | None = None
+    folder: Path,
+    kept: KeptNetwork,
+    core: str | None = None,
+    *,
+    force_dirty: bool = False,
+    command: str = "",
 ) -> Iterator[Resumed]:
     """Open the chip of a kept deployment and run it again from there; no pulse is sent.
 
@@ -206,15 +215,23 @@ def resume_deployment(
         folder: From `kept_folder`.
         kept: From `read_kept`.
         core: Address of the chip; None is the one it was kept under.
+        force_dirty: Use dirty cores all the same; the run folder and the chip's records say so.
+        command: Who forces it.
 
     Raises:
-        RecordError: Damaged files, another chip, or one that was changed since.
+        RecordError: Damaged files, another chip, one that was changed since, or a dirty core.
         RequestError: The address or the network is unknown.
     """
     archive = read_archive(folder)
     module = build_network(kept.network)
     with open_chip(core or archive.address) as chip:
-        yield Resumed(deployment=archive.deployment(chip, module), kept=kept)
+        folders = (folder.parent, chip_folder(chip.serial))
+        dirty = require_clean(chip, folders, force=force_dirty, command=command)
+        yield Resumed(
+            deployment=archive.deployment(chip, module),
+            kept=kept,
+            forced=tuple(one.core for one in dirty),
+        )
 
 
 def read_kept(folder: Path) -> KeptNetwork:

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from hil.address import escaped
 from hil.calibration.validity import settings_of
+from hil.chip_records import chip_folder
 from hil.core import Chip, Core
+from hil.dirty import require_clean
 from hil.errors import RecordError, RequestError
 from hil.inference.archive_arrays import NEXT_STEP, Arrays, pack_records
 from hil.inference.archive_document import (
@@ -147,8 +149,15 @@ def read_archive(folder: Path) -> Archive:
     return Archive(folder, document, tensors)
 
 
-def load_deployment(folder: Path, chip: Chip, module: nn.Module) -> Deployment:
-    """Read an archive and return the deployment on its chip; see `Archive.deployment`."""
+def load_deployment(
+    folder: Path, chip: Chip, module: nn.Module, *, force_dirty: bool = False
+) -> Deployment:
+    """Read an archive and return the deployment on its chip; see `Archive.deployment`.
+
+    Raises:
+        RecordError: Also where a core was programmed and not verified since, unless forced.
+    """
+    require_clean(chip, (folder.parent, chip_folder(chip.serial)), force=force_dirty)
     return read_archive(folder).deployment(chip, module)
 
 

@@ -18,7 +18,7 @@ from hil.calibration import (
     run_calibration,
 )
 from hil.core import CoreSettings
-from hil.errors import RequestError
+from hil.errors import RecordError, RequestError
 from hil.matrix.correction import Correction
 from hil.matrix.seeds import mixed_seed
 from hil.measure import choose_output_range, exact_output, measure_codes, measure_mvm
@@ -123,8 +123,15 @@ class ProgrammedBlock:
         """Set the output range in use, and refuse a correction that no longer holds.
 
         Raises:
-            RecordError: Cells were pulsed, trims or temperature changed since the calibration.
+            RecordError: Cells were pulsed, trims or temperature changed since the calibration; or
+                the outcome of a pulse request is not known.
         """
+        if self.core.in_doubt is not None:
+            raise RecordError(
+                f"core {self.place.core} is dirty: pulses were sent to it and their outcome is not "
+                f"known ({self.core.in_doubt}); resume the run that sent them, or program it anew",
+                core=self.place.core,
+            )
         record = self.correction.affine.get(self.output_range)
         if record is not None:
             self._set_range(self.output_range)

@@ -53,6 +53,7 @@ def keep(
         made.let_age(86_400.0 + session.chip.cores[0].info.device.reference_age_s)
         made.compensate(compensation)
         keep_deployment(made, run.path, network)
+        session.verified()
         run.finish(RunStatus.DONE, {})
     return folder
 
