@@ -16,6 +16,7 @@ from hil.cli_chip import calibrate, info, program
 from hil.cli_compare import compare_programming
 from hil.cli_conformance import conformance
 from hil.cli_data import data
+from hil.cli_emulate import emulate
 from hil.cli_infer import infer
 from hil.cli_output import say
 from hil.cli_plan import plan
@@ -58,6 +59,9 @@ sim:aon                        simulated 1024x512 array
 sim:pcm90                      90 nm statistics
 sim:ideal                      exact integer product, no physics
 loopback:sim:hermes?seed=7     through the board driver, every byte encoded
+serial:/dev/ttyUSB0            a board on a serial line; baud=, rtscts=1
+tcp:HOST:PORT                  a board on a socket
+visa:RESOURCE                  a board behind a VISA resource
 replay:FILE                    a recording made by hil record answers again
 
 An option of an address is key=value; a wrong one is answered with those that are known. Put \
@@ -109,6 +113,7 @@ app.command(rich_help_panel=_CHIP)(info)
 app.command(rich_help_panel=_CHIP)(program)
 app.command(rich_help_panel=_CHIP)(calibrate)
 app.command(rich_help_panel=_CHIP)(conformance)
+app.command(rich_help_panel=_CHIP)(emulate)
 app.command("list", rich_help_panel=_CHIP)(list_chips)
 app.command(rich_help_panel=_CHIP)(safe)
 app.command(rich_help_panel=_CHIP)(wear)

@@ -1,4 +1,4 @@
-"""Commands that look after chips: list, wear, audit. They read records and open no chip."""
+"""Commands that look after chips: list, safe, wear, audit. None of them opens a session."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hil.cli_output import emit, say, table
+from hil.errors import HilError
 
 if TYPE_CHECKING:
     from hil.chip_records import ChipCard
     from hil.pulse_limits import Limits
     from hil.wear import ChipWear
 
-__all__ = ["audit", "list_chips", "wear"]
+__all__ = ["audit", "list_chips", "safe", "wear"]
 
 audit = typer.Typer(
     name="audit",
@@ -131,6 +132,39 @@ def wear(
     )
 
 
+def safe(
+    address: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="Address of the board, whoever holds it.")
+    ],
+) -> None:
+    """Idle all drivers of a board now, whoever holds it, and prove it by reading back.
+
+    Takes no lock and no lease, works while the owner hangs or is dead, never touches a cell; twice
+    is fine. Exits with 3 if the board does not show that it is safe. Example:
+
+    hil safe serial:/dev/ttyUSB0?baud=3000000
+    """
+    from hil.urgent import make_board_safe  # noqa: PLC0415
+
+    proof = make_board_safe(address)
+    owner = f"; its lease is still that of {proof.owner}" if proof.owner else ""
+    say(f"chip {proof.serial} at {address}: all {proof.cores} core(s) read back as safe{owner}")
+    logged = _log_safe(proof.serial, address, proof.owner)
+    emit({"command": "safe", "address": address, "logged": logged, **vars(proof)})
+
+
+def _log_safe(serial: str, address: str, owner: str) -> bool:
+    """Log that SAFE was sent; the board is safe already, whatever becomes of the log."""
+    from hil.audit import append_audit  # noqa: PLC0415
+
+    try:
+        append_audit(serial, "made safe", address=address, owner=owner)
+    except (HilError, OSError) as error:
+        say(f"the audit log was not written: {error}")
+        return False
+    return True
+
+
 @audit.command()
 def verify(which: _Which = None) -> None:
     """Check every line of an audit log against the one before it; exit with 1 at a bad one."""
@@ -219,7 +253,7 @@ def _logs(which: str | None) -> list[Path]:
 
     if which is None:
         return sorted((state_folder() / "chips").glob(f"*/{AUDIT_FILE}"))
-    path = Path(which)
-    if path.is_file():
-        return [path]
+    for path in (Path(which), chip_folder(which) / AUDIT_FILE):
+        if path.is_file():
+            return [path]
     return [chip_folder(find_serial(which)) / AUDIT_FILE]
