@@ -7,7 +7,6 @@ asked again: nothing depends on them. Times, temperatures and failures are those
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any, final
 from urllib.parse import unquote
@@ -15,6 +14,7 @@ from urllib.parse import unquote
 from pydantic import ValidationError
 from typing_extensions import override
 
+from drivers.replay_link import open_replayed_link, recorded_channel
 from drivers.tape import Kind, Place, TapeReader
 from drivers.tape_verbs import ACTING, Verb, difference, error_of, plain, result_of
 from hil.address import Address
@@ -35,26 +35,44 @@ from hil.info import BackendKind, ChipInfo, CoreInfo
 
 __all__ = ["ReplayCore", "open_replay", "recorded_info"]
 
-_logger = logging.getLogger(__name__)
+_AS_RECORDED = "recorded"
 
 
 def open_replay(address: Address) -> Chip:
     """Open "replay:FILE": the chip recorded in FILE, from its first verb on.
 
+    A chip that was recorded behind a link answers through the link again, byte by byte, with the
+    board driver at this end; `level=verbs` leaves the link out.
+
     Raises:
-        RequestError: An option is given; there is none.
+        RequestError: An option is unknown, or bytes are asked for where there are none.
         RecordError: The file is missing, damaged, or holds no chip.
     """
-    address.refuse_unknown(())
+    address.refuse_unknown(("level",))
+    level = address.choice("level", _AS_RECORDED, (_AS_RECORDED, "bytes", "verbs"))
     tape = TapeReader(Path(unquote(address.target)))
     try:
         info = _as_replay(recorded_info(tape), address.text)
+        channel = _channel(tape, level)
+        if channel is not None:
+            return open_replayed_link(tape, channel, info)
         script = _Script(tape)
         cores = tuple(ReplayCore(core, script) for core in info.cores)
         return Chip(info=info, cores=cores, _release=tape.close, _preserve=lambda _: address.text)
     except BaseException:
         tape.close()
         raise
+
+
+def _channel(tape: TapeReader, level: str) -> int | None:
+    """Return the recorded link to answer through; None to answer without one."""
+    channel = None if level == "verbs" else recorded_channel(tape)
+    if channel is None and level == "bytes":
+        raise RequestError(
+            f"recording {tape.path} holds no bytes: its chip was not behind a link; leave out "
+            "level=bytes"
+        )
+    return channel
 
 
 def recorded_info(tape: TapeReader) -> ChipInfo:

@@ -75,9 +75,10 @@ def result_of(verb: Verb, values: Any) -> Any:  # noqa: ANN401 - each verb has i
     Raises:
         ValueError, TypeError, KeyError: The values are no such result.
     """
+    result: Any = None
     match verb:
         case Verb.PROGRAM:
-            result: Any = ProgramResult(**{**values, "outcome": Outcome(values["outcome"])})
+            result = ProgramResult(**{**values, "outcome": Outcome(values["outcome"])})
         case Verb.READ:
             result = ReadResult(**_codes(values, "codes", 1))
         case Verb.MVM:
@@ -89,7 +90,7 @@ def result_of(verb: Verb, values: Any) -> Any:  # noqa: ANN401 - each verb has i
         case Verb.WAIT | Verb.NOW:
             result = float(values)
         case Verb.CONFIGURE | Verb.SAFE_STATE:
-            result = None
+            pass  # they answer nothing
     return result
 
 

@@ -1,0 +1,110 @@
+"""Opens a recording as a board behind a link: the driver's own bytes are compared and answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import final
+
+from typing_extensions import override
+
+from drivers.board import open_board
+from drivers.exchanges import exchanges_of
+from drivers.replay_bytes import DevicePlayer
+from drivers.tape import Kind, Place, TapeReader
+from drivers.transport import MemoryTransport
+from hil.core import (
+    CellRead,
+    Chip,
+    Core,
+    CoreSettings,
+    CoreStatus,
+    MvmRequest,
+    MvmResult,
+    ProgramResult,
+    Pulse,
+    ReadResult,
+)
+from hil.info import ChipInfo, CoreInfo
+
+__all__ = ["open_replayed_link", "recorded_channel"]
+
+
+def recorded_channel(tape: TapeReader) -> int | None:
+    """Return the number of the link that the recorded chip was reached through; None without one.
+
+    Of links within links it is the one that was opened last: the outermost.
+    """
+    return max((p.core for p in tape.places if p.kind is Kind.SENT), default=None)
+
+
+def open_replayed_link(tape: TapeReader, channel: int, info: ChipInfo) -> Chip:
+    """Open the board that a recording makes; the chip says of itself what `info` says.
+
+    Raises:
+        HilError: What the board driver raises where the recording cannot be opened again.
+    """
+    places = [p for p in tape.places if p.kind in (Kind.SENT, Kind.RECEIVED) and p.core == channel]
+    player = DevicePlayer(tape.path, exchanges_of(_traffic(tape, places)))
+    transport = MemoryTransport(player.receive, release=tape.close)
+    board = open_board(transport, address=info.address)
+    cores = zip(board.cores, info.cores, strict=True)
+    return Chip(
+        info=info,
+        cores=tuple(_Relabelled(core, core_info) for core, core_info in cores),
+        _release=board.close,
+        _preserve=lambda _: info.address,
+    )
+
+
+def _traffic(tape: TapeReader, places: list[Place]) -> Iterator[tuple[bool, bytes]]:
+    for place in places:
+        yield place.kind is Kind.SENT, tape.read(place)["bytes"].tobytes()
+
+
+@final
+class _Relabelled(Core):
+    """A core that says of itself that a replay answers; all else is the inner core's."""
+
+    def __init__(self, inner: Core, info: CoreInfo) -> None:
+        super().__init__(info)
+        self._inner = inner
+
+    @override
+    def _do_program(self, pulse: Pulse) -> ProgramResult:
+        return self._inner.program(pulse)
+
+    @override
+    def _do_read(self, request: CellRead) -> ReadResult:
+        return self._inner.read(request)
+
+    @override
+    def _do_mvm(self, request: MvmRequest) -> MvmResult:
+        return self._inner.mvm(request)
+
+    @override
+    def _do_configure(self, settings: CoreSettings) -> None:
+        self._inner.configure(settings)
+
+    @override
+    def _do_status(self) -> CoreStatus:
+        return self._inner.status()
+
+    @override
+    def _do_settings(self) -> CoreSettings:
+        return self._inner.settings()
+
+    @override
+    def _do_wait(self, seconds: float) -> float:
+        return self._inner.wait(seconds)
+
+    @override
+    def _do_now_s(self) -> float:
+        return self._inner.now_s()
+
+    @override
+    def _do_safe_state(self) -> None:
+        self._inner.safe_state()
+
+    @override
+    def _do_close(self) -> None:
+        self._inner.close()
