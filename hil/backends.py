@@ -21,6 +21,9 @@ ENTRY_POINT_GROUP = "aimc_hil.backends"
 _BUILT_IN = {
     "sim": "sim_backend.opening:open_sim",
     "loopback": "drivers.loopback:open_loopback",
+    "serial": "drivers.serial_transport:open_serial",
+    "tcp": "drivers.socket_transport:open_tcp",
+    "visa": "drivers.visa_transport:open_visa",
     "record": "drivers.recorder:open_recorded",
     "replay": "drivers.replay:open_replay",
 }
