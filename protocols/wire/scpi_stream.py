@@ -132,11 +132,14 @@ class MessageSplitter:
             return ScpiError(-363, f"a message is longer than {self._max_bytes} bytes")
         return ProgramText(text) if text.strip() else None
 
-    def drop(self) -> bool:
-        """Forget an unfinished message; return whether there was one."""
-        unfinished = bool(self._buffer) or self._overrun
+    @property
+    def within_block(self) -> bool:
+        """Whether more bytes of a block must come."""
+        return self._state is _State.BLOCK
+
+    def drop(self) -> None:
+        """Forget an unfinished message."""
         self._reset()
-        return unfinished
 
     def _reset(self) -> None:
         self._buffer.clear()
@@ -212,11 +215,14 @@ class PlaneDemultiplexer:
         return BinaryData(rest) if rest else None
 
     def lapse(self) -> ScpiError | None:
-        """Drop an unfinished message: nothing came for a second, the sender is gone.
+        """Drop a message whose block is unfinished: its sender has been silent for too long.
+
+        A message that is no more than text stays: a person may be typing it.
 
         Returns:
-            The error to queue, if there was one.
+            The error to queue, if there was such a message.
         """
-        if not self._splitter.drop():
+        if not self._splitter.within_block:
             return None
-        return ScpiError(-365, "the rest of a message did not come; it was dropped")
+        self._splitter.drop()
+        return ScpiError(-365, "the rest of a block did not come; its message was dropped")

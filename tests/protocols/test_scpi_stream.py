@@ -99,7 +99,10 @@ def test_a_sender_that_died_within_a_block_costs_a_lapse():
     assert error is not None
     assert error.number == -365
     assert planes.lapse() is None
-    planes.feed(b"*CLS\n")
+    planes.feed(b"*CL")
+    assert planes.take() is None
+    assert planes.lapse() is None  # somebody is typing
+    planes.feed(b"S\n")
     assert planes.take() == ProgramText(b"*CLS")
 
 
