@@ -1,4 +1,4 @@
-"""Commands bench mvm, bench inference, bench program, bench loopback."""
+"""Commands bench mvm, bench inference, bench program, bench loopback, bench journal."""
 
 from __future__ import annotations
 
@@ -241,6 +241,68 @@ def loopback(
         f"{duration_text(found.encoded_s)} encoded ({found.ratio:.2f} times)"
     )
     _end("bench loopback", folder, results, found.bit_equal)
+
+
+@bench.command()
+def journal(
+    *,
+    core: Annotated[
+        str, typer.Option("--core", metavar="ADDRESS", help="Address of a simulated chip.")
+    ] = "sim:hermes?devices=1&seed=1&rows=128&cols=128",
+    method: Annotated[MethodName, typer.Option(help="Programming method.")] = MethodName.GDP,
+    repeats: Annotated[
+        int, typer.Option(min=1, max=100, help="Runs of each kind; the fastest counts.")
+    ] = 3,
+    goal: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0,
+            metavar="RATIO",
+            help="Exit with 1 if a run with its results kept takes over this many times as long.",
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+) -> None:
+    """Time programming with and without the write-ahead journal, and say what it takes on disk.
+
+    The journal is written into the run folder, so what is timed is the disk of --out. Example:
+
+    hil bench journal --method verify --repeats 5
+    """
+    from hil.bench import bench_journal  # noqa: PLC0415
+
+    refuse_silicon(core, "hil bench journal")
+    with run_folder("bench-journal", out, seed=seed, address=core) as folder:
+        with make_progress() as progress:
+            found = bench_journal(
+                core,
+                method=method.value,
+                repeats=repeats,
+                seed=seed,
+                folder=folder.path,
+                progress=progress,
+            )
+        met = goal is None or found.ratio(found.runs[-1]) <= goal
+        results = _close(folder, found, met)
+    table(
+        f"{found.runs[0].requests} pulse requests with {found.runs[0].pulses:,} pulses, by "
+        f"{found.method}",
+        ("written", "wall", "ratio", "lines", "bytes of lines", "of pulses", "of results"),
+        [
+            (
+                r.journalling.value,
+                duration_text(r.wall_s),
+                f"{found.ratio(r):.3f}",
+                str(r.lines),
+                f"{r.line_bytes:,}",
+                f"{r.pulse_bytes:,}",
+                f"{r.result_bytes:,}",
+            )
+            for r in found.runs
+        ],
+    )
+    _end("bench journal", folder, results, met)
 
 
 def _close(folder: RunFolder, found: BaseModel, met: bool) -> dict[str, Any]:
