@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from enum import IntEnum
 from typing import Annotated
@@ -24,6 +23,7 @@ from hil.cli_record import record
 from hil.cli_resume import resume
 from hil.cli_run import demo, report, run
 from hil.cli_safety import audit, list_chips, safe, wear
+from hil.cli_signals import stop_on_signals
 from hil.cli_study import train
 from hil.errors import (
     CoreTimeoutError,
@@ -150,9 +150,9 @@ def options(
 
 def main() -> None:
     """Run the command line of this process and leave with its exit code."""
-    before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        app(prog_name="hil")
+        with stop_on_signals():
+            app(prog_name="hil")
     except (CoreUnavailableError, CoreTimeoutError, DeviceFaultError) as error:
         say(f"hil: {error}")
         sys.exit(ExitCode.CORE_FAILED)
@@ -163,10 +163,3 @@ def main() -> None:
         if left.code == ExitCode.INTERRUPTED:
             say("hil: interrupted; the chip was put into its safe state")
         raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _terminate(_signal: int, _frame: object) -> None:
-    """Treat a request to end as one from the keyboard: the chip goes to its safe state first."""
-    raise KeyboardInterrupt
