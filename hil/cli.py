@@ -22,7 +22,7 @@ from hil.cli_plan import plan
 from hil.cli_record import record
 from hil.cli_resume import resume
 from hil.cli_run import demo, report, run
-from hil.cli_safety import audit, list_chips, safe, wear
+from hil.cli_safety import adopt, audit, list_chips, safe, wear
 from hil.cli_signals import stop_on_signals
 from hil.cli_study import train
 from hil.errors import (
@@ -117,6 +117,7 @@ app.command(rich_help_panel=_CHIP)(emulate)
 app.command("list", rich_help_panel=_CHIP)(list_chips)
 app.command(rich_help_panel=_CHIP)(safe)
 app.command(rich_help_panel=_CHIP)(wear)
+app.command(rich_help_panel=_CHIP)(adopt)
 app.add_typer(audit, name="audit", rich_help_panel=_CHIP)
 app.command(rich_help_panel=_STUDIES)(train)
 app.command(rich_help_panel=_STUDIES)(ablate)

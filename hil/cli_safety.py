@@ -1,21 +1,22 @@
-"""Commands that look after chips: list, safe, wear, audit. None of them opens a session."""
+"""Commands that look after chips: list, safe, wear, adopt, audit."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hil.cli_output import emit, say, table
-from hil.errors import HilError
+from hil.errors import HilError, RequestError
 
 if TYPE_CHECKING:
     from hil.chip_records import ChipCard
     from hil.pulse_limits import Limits
     from hil.wear import ChipWear
 
-__all__ = ["audit", "list_chips", "safe", "wear"]
+__all__ = ["adopt", "audit", "list_chips", "safe", "wear"]
 
 audit = typer.Typer(
     name="audit",
@@ -151,6 +152,31 @@ def safe(
     say(f"chip {proof.serial} at {address}: all {proof.cores} core(s) read back as safe{owner}")
     logged = _log_safe(proof.serial, address, proof.owner)
     emit({"command": "safe", "address": address, "logged": logged, **vars(proof)})
+
+
+def adopt(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Address of the chip.")],
+) -> None:
+    """Take a chip as it is, whatever its record says of how it was left; logged as forced.
+
+    Needed where a chip was pulsed by other software, or has lost its counts. Its wear ledger knows
+    nothing of those pulses. Reads settings and counts, changes nothing on the chip.
+    """
+    from hil.backends import open_chip  # noqa: PLC0415
+    from hil.chip_records import make_chip_folder  # noqa: PLC0415
+    from hil.guard import open_guard  # noqa: PLC0415
+    from hil.known_state import adopt_state  # noqa: PLC0415
+
+    with open_chip(address) as chip, open_guard(chip.info, command=tuple(sys.argv)) as guard:
+        if not guard.lasting:
+            raise RequestError(
+                f"chip {chip.serial} at {address} keeps no records: nothing to adopt"
+            )
+        generations = [core.status().generation for core in chip.cores]
+        guard.note("forced: taken as it is", generations=generations)
+        adopt_state(chip.cores, make_chip_folder(chip.serial))
+    say(f"chip {chip.serial} is taken as it is: pulse requests {generations} from now on")
+    emit({"command": "adopt", "serial": chip.serial, "generations": generations})
 
 
 def _log_safe(serial: str, address: str, owner: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, final
@@ -21,6 +21,7 @@ from hil.chip_records import keeps_records, make_chip_folder, remember_chip
 from hil.errors import HilError, RequestError
 from hil.info import BackendKind
 from hil.journal import read_journal
+from hil.known_state import keep_state, settle_state
 from hil.lease_lock import OwnerLock
 from hil.pulse_limits import check_limits, limits_for
 from hil.record import RECORD_FILE, load_record
@@ -29,6 +30,7 @@ from hil.run_folder import JOURNAL_FILE
 from hil.wear import ChipWear
 
 if TYPE_CHECKING:
+    from hil.core import Core
     from hil.info import ChipInfo
     from hil.pulse_limits import Limits
     from hil.record import RunRecord
@@ -109,6 +111,12 @@ class PulseGuard:
         self._ladders = {c.core: AmplitudeLadder(limits, c) for c in info.cores}
         self._records: _Records | None = None
         self._unknown = 0
+        self._cores: tuple[Core, ...] = ()
+
+    @property
+    def lasting(self) -> bool:
+        """Whether records are kept of the chip."""
+        return self._records is not None
 
     def hold(self, command: tuple[str, ...], opening: dict[str, Any]) -> None:
         """Become the chip's owner, open its ledger and write `opening` into its log."""
@@ -130,6 +138,30 @@ class PulseGuard:
             records.lock.release()
             raise
         self._records = records
+
+    def settle(self, cores: Sequence[Core]) -> None:
+        """Compare the chip that was just opened with how it was left; re-apply or refuse.
+
+        Raises:
+            RecordError: Silicon was pulsed by somebody without records, or has lost its counts.
+            DeviceFaultError: A core does not take back the settings it was left with.
+        """
+        if self._records is None:
+            return
+        done = settle_state(cores, make_chip_folder(self.info.serial))
+        if done:
+            self.note("settings re-applied", cores=done)
+        self._cores = tuple(cores)
+
+    def remember(self) -> None:
+        """Write how the chip is left; called before it is closed. A lost core stays unknown."""
+        cores, self._cores = self._cores, ()
+        if not cores:
+            return
+        try:
+            keep_state(cores, make_chip_folder(self.info.serial), closed=True)
+        except HilError as error:
+            _logger.warning("chip %s: how it was left is not known: %s", self.info.serial, error)
 
     def admit(self, core: int, pulse: Pulse) -> None:
         """Let a pulse request pass, or refuse it; called before anything of it leaves.

@@ -116,6 +116,7 @@ class Session:
         self._playback: Playback | None = None
         self._journal: Journal | None = None
         try:
+            self._guard.settle(chip.cores)
             also = (chip_folder(chip.serial),) if lasting else ()
             self._dirty = DirtyBook(chip.serial, folder.path, also)
             resumption = Resumption.of(folder, chip) if folder.taken_up else None
@@ -182,6 +183,18 @@ class Session:
         return self
 
     def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:  # else safety comes first, and how the chip was left stays open
+                self._guard.remember()
+        finally:
+            self._leave(kind, error, trace)
+
+    def _leave(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
