@@ -26,7 +26,7 @@ LONGEST_FRAME_BYTES = 1 << 14
 _DRAWS = 16  # numbers for each frame, used or not
 _FRAMES_AT_ONCE = 128
 _MOST_CUTS = 7
-_ZERO, _NEWLINE = b"\x00", b"\n"
+_ZERO, _NEWLINE, _BLANK = b"\x00", b"\n", b" \t\r\n"
 _TEXT = bytes([9, 10, 13, *range(32, 127)])
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -159,7 +159,8 @@ class FaultyLine:
     def _frames(self) -> Iterator[bytes]:
         while self._buffer:
             end = self._buffer.find(_ZERO)
-            newline = self._buffer.find(_NEWLINE, 0, end if end >= 0 else len(self._buffer))
+            blank = len(self._buffer) - len(self._buffer.lstrip(_BLANK))
+            newline = self._buffer.find(_NEWLINE, blank, end if end >= 0 else len(self._buffer))
             if newline >= 0 and not self._buffer[:newline].translate(None, _TEXT):
                 end = newline
             if end < 0 and len(self._buffer) < LONGEST_FRAME_BYTES:

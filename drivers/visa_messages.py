@@ -1,4 +1,4 @@
-"""VISA resources as byte streams, through VISA's own reads and writes. Know no scheme."""
+"""VISA resources through VISA's own reads and writes, in blocks. Know no scheme and no message."""
 
 from __future__ import annotations
 
@@ -6,30 +6,23 @@ import time
 from collections.abc import Callable
 from typing import Any, final
 
-from hil.errors import CoreUnavailableError, DeviceFaultError
-from protocols.wire.errors import RemoteProtocolError
-from protocols.wire.scpi_frames import BlockReader, frame_messages
+from hil.errors import CoreUnavailableError
 
-__all__ = ["MessageTransport", "StreamTransport"]
+__all__ = ["StreamTransport", "VisaChannel"]
 
-MAX_RESPONSE_BYTES = 1 << 29
-"""Longest block taken in one response, 512 MiB: replies of a whole window may come at once."""
 ANSWER_MS = 30_000
-"""How long a device may take to answer one message, ms."""
-POLL_S = 2e-3
-"""Wall time between two questions whether there is anything, s."""
+"""How long a device may take to accept a message, ms."""
 
 _SHARE_BYTES = 1 << 17  # written between two looks for bytes that came
 _FRAME_BYTES = 1 << 16
+_RESPONSE_BYTES = 1 << 20
+_LONGEST_S = 1e6
 _DELIMITER = 0
 
 
 @final
-class MessageTransport:
-    """Frames in the blocks of DIAG:FRAM?: each message is answered by what the device has to say.
-
-    Nothing comes unasked; a read without anything asks again until its deadline.
-    """
+class VisaChannel:
+    """Whole messages over a resource with message boundaries: USBTMC, HiSLIP, VXI-11, GPIB."""
 
     def __init__(
         self,
@@ -38,51 +31,42 @@ class MessageTransport:
         description: str,
         release: Callable[[], None],
     ) -> None:
-        """Use an open resource with message boundaries; `release` is called once."""
+        """Use an open resource; `release` is called once."""
+        from pyvisa.constants import StatusCode
+        from pyvisa.errors import VisaIOError
+
         self.description = description
         self._resource = resource
         self._release = release
-        self._inbox = bytearray()
         self._closed = False
-        resource.timeout = ANSWER_MS
+        self._error, self._timeout_code = VisaIOError, StatusCode.error_timeout
+        self._more = StatusCode.success_max_count_read
 
-    def write(self, data: bytes) -> None:
-        """Send all of `data`, and keep what is answered.
+    def send(self, message: bytes) -> None:
+        """Send one message; raise CoreUnavailableError if the peer is gone."""
+        try:
+            self._resource.timeout = ANSWER_MS
+            self._resource.write_raw(message)
+        except Exception as error:  # VISA libraries raise errors of their own kinds
+            raise _gone(self.description, error) from error
+
+    def receive(self, deadline_s: float) -> tuple[bytes, bool]:
+        """Return the next bytes of the response and whether they end it.
+
+        No bytes and no end, if `deadline_s` on the clock of `time.monotonic` passes.
 
         Raises:
             CoreUnavailableError: The resource fails.
-            DeviceFaultError: The answer is no block.
         """
-        for message in frame_messages(data):
-            self._exchange(message)
-
-    def _exchange(self, message: bytes) -> None:
-        if self._closed:
-            raise CoreUnavailableError(f"{self.description} was closed here; open the chip again")
-        reader = BlockReader(MAX_RESPONSE_BYTES)
+        resource = self._resource
         try:
-            self._resource.write_raw(message)
-            while (block := reader.feed(self._resource.read_raw())) is None:
-                pass
-        except RemoteProtocolError as error:
-            raise DeviceFaultError(
-                f"{self.description} answers DIAG:FRAM? badly: {error}"
-            ) from error
+            resource.timeout = _milliseconds(deadline_s)
+            data, status = resource.visalib.read(resource.session, _RESPONSE_BYTES)
         except Exception as error:  # VISA libraries raise errors of their own kinds
+            if isinstance(error, self._error) and error.error_code == self._timeout_code:
+                return b"", False
             raise _gone(self.description, error) from error
-        self._inbox += block
-
-    def read(self, max_bytes: int, deadline_s: float) -> bytes:
-        """Return 1 ... max_bytes bytes as soon as there are any; none if the deadline passes."""
-        while not self._inbox:
-            self.write(b"")
-            left_s = deadline_s - time.monotonic()
-            if self._inbox or left_s <= 0:
-                break
-            time.sleep(min(POLL_S, left_s))
-        data = bytes(memoryview(self._inbox)[:max_bytes])
-        del self._inbox[:max_bytes]
-        return data
+        return bytes(data), status != self._more
 
     def close(self) -> None:
         """Close the resource; twice is fine."""
@@ -124,7 +108,7 @@ class StreamTransport:
         self._require_open()
         for at in range(0, len(data), _SHARE_BYTES):
             if at:
-                self._inbox += self._frame(0.0)
+                self._inbox += self._frame(time.monotonic())
             try:
                 self._resource.timeout = ANSWER_MS
                 self._resource.write_raw(data[at : at + _SHARE_BYTES])
@@ -135,16 +119,16 @@ class StreamTransport:
         """Return 1 ... max_bytes bytes as soon as there is a frame; none if the deadline passes."""
         self._require_open()
         if not self._inbox:
-            self._inbox += self._frame(max(0.0, deadline_s - time.monotonic()))
+            self._inbox += self._frame(deadline_s)
         data = bytes(memoryview(self._inbox)[:max_bytes])
         del self._inbox[:max_bytes]
         return data
 
-    def _frame(self, limit_s: float) -> bytes:
-        """Return the bytes up to the next zero byte, or none within the limit."""
+    def _frame(self, deadline_s: float) -> bytes:
+        """Return the bytes up to the next zero byte, or none if the deadline passes."""
         resource = self._resource
         try:
-            resource.timeout = max(1, min(int(1e3 * limit_s), 2**31 - 1))
+            resource.timeout = _milliseconds(deadline_s)
             data, _ = resource.visalib.read(resource.session, _FRAME_BYTES)
         except self._error as error:
             if error.error_code == self._timeout_code:
@@ -170,3 +154,9 @@ def _gone(description: str, error: Exception) -> CoreUnavailableError:
         f"{description} is gone ({error}); check cable, power and program at the other end, "
         "and open the chip again"
     )
+
+
+def _milliseconds(deadline_s: float) -> int:
+    """Return the time left until a deadline as a VISA time-out: at least one look, ms."""
+    left_s = min(max(0.0, deadline_s - time.monotonic()), _LONGEST_S)
+    return max(1, int(1e3 * left_s))

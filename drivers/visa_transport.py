@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from drivers.board import LinkTiming, open_board
+from drivers.message_transport import MessageTransport
 from drivers.ports import DescriptorTransport
 from drivers.serial_transport import DEFAULT_BAUD, open_serial_port, serial_timing
 from drivers.socket_transport import DEFAULT_BYTES_PER_S
 from drivers.transport import Transport
-from drivers.visa_messages import MessageTransport, StreamTransport
+from drivers.visa_messages import StreamTransport, VisaChannel
 from hil.address import Address
 from hil.core import Chip
 from hil.errors import CoreUnavailableError, RequestError
@@ -115,7 +116,8 @@ def _transport(
 ) -> Transport:
     description = f"the board at {text}"
     if name.resource_class != "SOCKET" and name.interface_type != "ASRL":
-        return MessageTransport(resource, description=description, release=release)
+        channel = VisaChannel(resource, description=description, release=release)
+        return MessageTransport(channel)
     connection = _socket_of(resource)
     if connection is None:
         return StreamTransport(resource, description=description, release=release)
