@@ -46,7 +46,13 @@ def conformance(
 
     hil conformance "serial:/dev/ttyUSB0" --allow-pulses --out board-7
     """
-    from hil.conformance.report import LawOutcome, markdown_of, summary_of  # noqa: PLC0415
+    from hil.conformance.report import (  # noqa: PLC0415
+        LawOutcome,
+        gist_of,
+        markdown_of,
+        summary_of,
+        title_of,
+    )
     from hil.conformance.run import run_suite  # noqa: PLC0415
 
     with run_folder("conformance", out, seed=0, address=address) as folder:
@@ -65,8 +71,7 @@ def conformance(
     table(f"Conformance of {address}", ("about", "pass", "fail", "skipped", "pulses"), rows)
     for law in found.laws:
         if law.outcome is LawOutcome.FAILED:
-            last = law.reason.strip().splitlines()[-1]
-            say(f"does not hold: {law.law}{f' ({law.case})' if law.case else ''}: {last}")
+            say(f"does not hold: {title_of(law)}: {gist_of(law)}")
     reasons = {law.reason for law in found.laws if law.outcome is LawOutcome.SKIPPED}
     for reason in sorted(reasons):
         laws = [law for law in found.laws if law.reason == reason]

@@ -9,7 +9,15 @@ from pydantic import BaseModel, ConfigDict
 
 from hil.info import ChipInfo
 
-__all__ = ["ConformanceReport", "Law", "LawOutcome", "markdown_of", "summary_of"]
+__all__ = [
+    "ConformanceReport",
+    "Law",
+    "LawOutcome",
+    "gist_of",
+    "markdown_of",
+    "summary_of",
+    "title_of",
+]
 
 
 class LawOutcome(StrEnum):
@@ -118,20 +126,28 @@ def markdown_of(report: ConformanceReport) -> str:
     if failures:
         lines += ["", "## Laws that do not hold", ""]
         for law in failures:
-            lines += [f"### {_title(law)}", "", "```", law.reason, "```", ""]
+            lines += [f"### {title_of(law)}", "", "```", law.reason, "```", ""]
     lines += ["", "## Every law", "", "| about | law | outcome | pulses | reason |"]
     lines += ["|---|---|---|---|---|"]
     for law in report.laws:
         reason = law.reason if law.outcome is LawOutcome.SKIPPED else ""
         lines.append(
-            f"| {law.chapter} | {_cell(_title(law))} | {law.outcome.value} | {law.pulses} | "
+            f"| {law.chapter} | {_cell(title_of(law))} | {law.outcome.value} | {law.pulses} | "
             f"{_cell(reason)} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def _title(law: Law) -> str:
+def title_of(law: Law) -> str:
+    """The law with its case."""
     return f"{law.law} ({law.case})" if law.case else law.law
+
+
+def gist_of(law: Law) -> str:
+    """The sentence of a failure: the first line that tells what was found."""
+    lines = law.reason.strip().splitlines()
+    told = [line.removeprefix("E").strip() for line in lines if line.startswith("E  ")]
+    return (told or lines or [""])[0]
 
 
 def _pairs(values: dict[str, str]) -> str:

@@ -11,6 +11,9 @@ from hil import CellRead, Chip, Core, CoreInfo, CoreSettings, MvmRequest, Pulse,
 from hil.conformance.requests import array_places
 from hil.info import Capability, PulseLimits
 
+WIRE_CODES = 2
+"""What a neighbour in the same col may shift an output by way of the wire, codes."""
+
 Codes = np.ndarray[Any, Any]
 Places = tuple[Codes, Codes, Codes]
 """Device, row, col of each device, (n,) each."""
@@ -113,8 +116,7 @@ def test_the_gain_trim_scales_the_signal_by_its_step(quiet_chip: Chip) -> None:
     keep = device == 0
     reset(core, (device[~keep], rows[~keep], cols[~keep]), 1.0)
     reset(core, (device[keep], rows[keep], cols[keep]), 0.3)
-    x = np.full((1, info.rows), info.input.max_code, np.int16)
-    core.configure(CoreSettings(output_range=_range_for(core, x)))
+    x = _drive_for(core)
     signals = []
     for trim in (0, scale.max_code):
         core.configure(CoreSettings(gain_trim=np.full(info.cols, trim, np.int16)))
@@ -124,13 +126,17 @@ def test_the_gain_trim_scales_the_signal_by_its_step(quiet_chip: Chip) -> None:
     assert (signals[0] > 10).all()
 
 
-def _range_for(core: Core, x: Codes) -> int:
-    """Smallest range with at least a third of the converter to spare."""
-    for index in range(len(core.info.output_ranges_siemens)):
-        core.configure(CoreSettings(output_range=index))
-        if np.abs(product(core, x)).max() * 3 < 2 * core.info.output_codes.max_code:
-            return index
-    raise AssertionError("no range is wide enough")
+def _drive_for(core: Core) -> Codes:
+    """Configure a range, and return inputs that leave a third of the converter to spare in it."""
+    info = core.info
+    for driven in (info.rows >> k for k in range(info.rows.bit_length())):
+        x = np.zeros((1, info.rows), np.int16)
+        x[0, :driven] = info.input.max_code
+        for index in range(len(info.output_ranges_siemens)):
+            core.configure(CoreSettings(output_range=index))
+            if np.abs(product(core, x)).max() * 3 < 2 * info.output_codes.max_code:
+                return x
+    raise AssertionError("a single row overdrives the widest range")
 
 
 @pytest.mark.whole_array
@@ -184,10 +190,11 @@ def test_a_pulse_moves_the_addressed_cells_and_no_other(quiet_chip: Chip, device
     moved[index, rows, cols] = True
     assert np.array_equal(after[~moved], before[~moved])
     assert np.mean(after[moved] < before[moved]) > 0.9  # a stuck or dead device may stay
-    untouched = ~moved.any(axis=0)
-    now = product(core, unit_inputs(info))
-    assert np.array_equal(now[untouched], outputs[untouched])
-    assert np.mean(now[~untouched] != outputs[~untouched]) > 0.5
+    touched = moved.any(axis=0)
+    apart = np.abs(product(core, unit_inputs(info)).astype(int) - outputs)
+    assert not apart[:, ~touched.any(axis=0)].any()
+    assert (apart[~touched] <= WIRE_CODES).all()
+    assert np.mean(apart[touched] > 0) > 0.5
     if bystander is not core:
         assert np.array_equal(product(bystander, unit_inputs(info)), aside)
 
