@@ -86,7 +86,7 @@ def read_traffic(info: CoreInfo, entries: int) -> Traffic:
 
 
 def link_rate(address: str, given: float | None = None) -> float | None:
-    """Return what the link carries each way, bytes/s: as given, or by the address's baud rate.
+    """Return what the link carries each way, bytes/s: as given, or by the address (rate, baud).
 
     None where an address has no byte link of known speed.
 
@@ -96,6 +96,8 @@ def link_rate(address: str, given: float | None = None) -> float | None:
     if given is not None:
         return given
     parsed = parse_address(address)
+    if "rate" in parsed.options:
+        return parsed.number("rate", 1.0, 1.0, 1e12)
     if parsed.scheme == "serial" or "baud" in parsed.options:
         return parsed.integer("baud", _BAUD, 1, 1_000_000_000) / BITS_PER_SERIAL_BYTE
     return None

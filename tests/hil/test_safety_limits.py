@@ -2,16 +2,28 @@
 
 import dataclasses
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hil.amplitude_ladder import AmplitudeLadder
 from hil.backends import open_chip
+from hil.device_limits import device_admission
 from hil.errors import RequestError
 from hil.guard import open_guard
-from hil.info import BackendKind, PulseFamily
-from hil.pulse_limits import Budget, Limits, check_limits, largest_group, limits_for, load_limits
+from hil.info import BackendKind, ChipInfo, PulseFamily
+from hil.plan_costs import Block, costs_of
+from hil.programming import algorithm
+from hil.pulse_limits import (
+    Budget,
+    FamilyLimits,
+    Limits,
+    check_limits,
+    largest_group,
+    limits_for,
+    load_limits,
+)
 from hil.requests import Pulse
 
 RESET, SET = PulseFamily.RESET, PulseFamily.SET
@@ -84,16 +96,9 @@ def test_cells_at_a_time_are_those_of_one_device_on_one_diagonal(linear_cells):
 
 
 def ladder_of(linear_cells, first, step):
-    family = {"first_amplitude_max_ampere": first, "amplitude_step_max_ampere": step}
-    text = TEXT.partition("[pulses")[0] + "[pulses.reset]\n"
-    text += "".join(f"{k} = {v}\n" for k, v in family.items() if v is not None)
-    import tempfile  # noqa: PLC0415
-    from pathlib import Path  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "own.toml"
-        path.write_text(text)
-        return AmplitudeLadder(load_limits(path, "linear"), linear_cells().info)
+    allowed = FamilyLimits(first_amplitude_max_ampere=first, amplitude_step_max_ampere=step)
+    limits = Limits(source="own", sha256="", families={RESET: allowed}, budget=Budget())
+    return AmplitudeLadder(limits, linear_cells().info)
 
 
 def climb(ladder, *amplitudes):
@@ -192,3 +197,43 @@ def test_guard_refuses_before_the_pulse_and_counts_the_run():
         guard.applied(0, reset(), None)
         with pytest.raises(RequestError, match="has sent 3 pulses"):
             guard.admit(0, reset())
+
+
+def test_device_refuses_by_itself_what_its_limits_forbid_and_what_it_has_not(limits, linear_cells):
+    core = linear_cells().info
+    info = ChipInfo(
+        serial="FAKE-1", backend=core.backend, model="linear", address="", cores=(core,)
+    )
+    admit = device_admission(info, Path(limits.source))
+    admit(0, reset(amplitude=500))
+    for pulse, words in ((reset(amplitude=501), "is above 0.0005"), (reset(rows=99), "row 99")):
+        with pytest.raises(RequestError, match=words):
+            admit(0, pulse)
+    with pytest.raises(RequestError, match="those of model 'linear'"):
+        device_admission(info.model_copy(update={"model": "other"}), Path(limits.source))
+
+
+def test_all_three_levels_refuse_in_the_same_words(tmp_path, monkeypatch):
+    folder = tmp_path / "state" / "chips" / "SIM-HERMES-0000003"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("HIL_STATE", str(tmp_path / "state"))
+    path = folder / "limits.toml"
+    path.write_text(
+        'schema_version = 1\nmodel = "hermes"\ntitle = "own"\n'
+        "[pulses.set]\n[pulses.reset]\namplitude_max_ampere = 100e-6\n"
+    )
+    with open_chip("sim:hermes?rows=8&cols=8&seed=3") as chip:
+        info = chip.info.model_copy(update={"address": "tcp:127.0.0.1:1"})
+    said = set()
+    with pytest.raises(RequestError) as refused:
+        device_admission(info, path)(0, reset(amplitude=1023))
+    said.add(str(refused.value))
+    with open_guard(info) as guard, pytest.raises(RequestError) as refused:
+        guard.admit(0, reset(amplitude=1023))
+    said.add(str(refused.value))
+    block = Block(core=0, rows=8, cols=8)
+    with pytest.raises(RequestError) as refused:
+        costs_of([block], info, [algorithm("open_loop")])
+    said.add(str(refused.value))
+    assert all("reset amplitude_ampere" in one and "is above 0.0001" in one for one in said)
+    assert len({one.partition("ampere ")[2].partition(" ")[2] for one in said}) == 1
