@@ -35,6 +35,7 @@ __all__ = ["DeviceLink", "Incoming"]
 _LAST_EPOCH = 0xFFFF
 _PIECE_FLAGS = Flags.PIECE | Flags.LAST
 _ACK_MODULUS = 1 << 16
+_HELLOS_KEPT = 4
 
 
 class Incoming(NamedTuple):
@@ -79,9 +80,7 @@ class DeviceLink:
         self._taken = 0  # last sequence that was handed out
         self._acknowledged = 0
         self._replies: dict[int, list[bytes]] = {}
-        self._hello: tuple[int, int] | None = None  # sequence and session of the HELLO in force
-        self._hello_reply: bytes = b""
-        self._previous_session: int | None = None
+        self._hellos: dict[tuple[int, int], bytes] = {}  # sequence, session -> answer
         self._events = 0
         self._last_epoch = 0
         self._output: dict[tuple[int, int], bytes] = {}
@@ -123,11 +122,15 @@ class DeviceLink:
             raise RemoteProtocolError("HELLO is a request of one frame")
         hello = _decode(frame)
         if isinstance(hello, HelloRequest):
-            if self._hello == (frame.sequence, hello.session):
-                self._output[frame.sequence, 0] = self._hello_reply
+            key = (frame.sequence, hello.session)
+            if key in self._hellos:
+                if not self._hellos[key]:
+                    raise RemoteProtocolError("HELLO of an older session, or not answered yet")
+                self._output[frame.sequence, 0] = self._hellos[key]
                 return
-            if hello.session == self._previous_session:
-                raise RemoteProtocolError("HELLO of the session before this one")
+            self._hellos[key] = b""
+            if len(self._hellos) > _HELLOS_KEPT:
+                del self._hellos[next(iter(self._hellos))]
         due.append(Incoming(frame.core, hello, frame))
 
     def _acknowledge(self, credit: int) -> None:
@@ -223,21 +226,20 @@ class DeviceLink:
         message = hello.message
         assert isinstance(message, HelloRequest)  # noqa: S101 - the caller has looked
         self.state = after(DEVICE_TABLE, self.state, Step.BEGIN)
-        if self._hello is not None:
-            self._previous_session = self._hello[1]
         epoch = 1 + message.session % _LAST_EPOCH  # as random as the session: unlike any older one
         if epoch == self._last_epoch:
             epoch = 1 + epoch % _LAST_EPOCH
         self._clear()
         self.epoch = self._last_epoch = epoch
         self._taken = self._acknowledged = hello.head.sequence
-        self._hello = (hello.head.sequence, message.session)
+        self._hellos = dict.fromkeys(self._hellos, b"")  # older ones are answered no more
         return epoch
 
     def end(self) -> None:
         """End the session: the byte stream is closed. Nothing is taken until the next HELLO."""
         self.state = after(DEVICE_TABLE, self.state, Step.END)
         self._clear()
+        self._hellos.clear()
         self.epoch = 0
 
     def _clear(self) -> None:
@@ -246,7 +248,6 @@ class DeviceLink:
         self._asked.clear()
         self._replies.clear()
         self._output.clear()
-        self._hello, self._hello_reply = None, b""
         self._events = 0
 
     def reply(self, incoming: Incoming, message: Message) -> bytes:
@@ -265,10 +266,9 @@ class DeviceLink:
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         if flags:
             return data
-        if epoch == 0:
-            if self._hello is not None and self._hello[0] == sequence:
-                self._hello_reply = data
-        elif epoch == self.epoch:
+        if isinstance(incoming.message, HelloRequest):
+            self._hellos[sequence, incoming.message.session] = data
+        elif epoch and epoch == self.epoch:
             self._replies[sequence] = frames
         return data
 

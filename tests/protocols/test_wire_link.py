@@ -327,6 +327,15 @@ def frames_bytes(data: bytes) -> bytes:
     return data.lstrip(b"\x00")
 
 
+def test_a_hello_that_comes_twice_at_once_begins_one_session():
+    device = DeviceLink()
+    _, data = HostLink().request(0, hello())
+    (incoming,) = device.receive(data + data)
+    answer = device.reply(incoming, hello_reply(device.begin(incoming)))
+    assert device.receive(data) == []
+    assert device.take_output() == answer
+
+
 def test_a_session_ends_the_one_before():
     host, device = opened()
     stale = ask_now(host)

@@ -6,8 +6,10 @@ the driver's timer lapses at any time, the host gives up and the device restarts
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -19,7 +21,9 @@ from protocols.wire.objects import PIECE_BYTES
 
 WINDOW = 4
 BUFFER = 8 * PIECE_BYTES
-SIZES = st.sampled_from([0, 1, 300, PIECE_BYTES, PIECE_BYTES + 100, 3 * PIECE_BYTES, BUFFER - 100])
+BODY_BYTES = [0, 1, 300, PIECE_BYTES, PIECE_BYTES + 100, 3 * PIECE_BYTES, BUFFER - 100]
+SIZES = st.sampled_from(BODY_BYTES)
+PATIENCE = st.integers(0, 9)  # 0: the session ends
 FAULTS = st.sampled_from(["deliver"] * 4 + ["lose", "repeat", "swap", "break", "split", "late"])
 
 
@@ -103,14 +107,18 @@ class TwoEnds(RuleBasedStateMachine):
         self.up += [frame + b"\x00" for frame in data.split(b"\x00")[:-1]]
 
     @precondition(lambda self: self.host.state is HostState.OPEN)
-    @rule(asked=SIZES, answered=SIZES)
+    @rule(sizes=st.lists(st.tuples(SIZES, SIZES), min_size=1, max_size=WINDOW))
+    def ask_some(self, sizes: list[tuple[int, int]]) -> None:
+        for asked, answered in sizes:
+            self.ask(asked, answered)
+
     def ask(self, asked: int, answered: int) -> None:
-        self.named += 1
-        text = f"{self.named}:{answered}:" + "x" * max(0, asked - 20)
+        text = f"{self.named + 1}:{answered}:" + "x" * max(0, asked - 20)
         try:
             sequence, data = self.host.request(0, wire.ScpiRequest(text=text))
         except WindowFullError:
             return
+        self.named += 1
         self.open[sequence] = text
         self.send(data)
 
@@ -120,16 +128,20 @@ class TwoEnds(RuleBasedStateMachine):
         self.stops.add(sequence)
         self.send(data)
 
-    @precondition(lambda self: self.down)
-    @rule(fault=FAULTS, at=st.integers(0, 1 << 16))
+    @rule(faults=st.lists(FAULTS, min_size=1, max_size=12), at=st.integers(0, 1 << 16))
+    def frames_pass(self, faults: list[str], at: int) -> None:
+        for k, fault in enumerate(faults):
+            if self.down:
+                self.to_device(fault, at + k)
+            if self.up:
+                self.to_host(faults[-1 - k], at + k)
+
     def to_device(self, fault: str, at: int) -> None:
         data = self.transport(self.down, fault, at)
         cut = at % (len(data) + 1) if fault == "split" else 0
         for part in (data[:cut], data[cut:]):
             self.answer(self.device.receive(part))
 
-    @precondition(lambda self: self.up)
-    @rule(fault=FAULTS, at=st.integers(0, 1 << 16))
     def to_host(self, fault: str, at: int) -> None:
         data = self.transport(self.up, fault, at)
         cut = at % (len(data) + 1) if fault == "split" else 0
@@ -185,14 +197,18 @@ class TwoEnds(RuleBasedStateMachine):
             if self.up:
                 self.to_host("deliver", 0)
 
-    @rule()
-    def give_up(self) -> None:
+    @rule(patience=PATIENCE)
+    def give_up(self, patience: int) -> None:
+        if patience:
+            return
         self.host.forget()
         assert self.host.open_sequences == ()
         self.open_session()
 
-    @rule()
-    def restart(self) -> None:
+    @rule(patience=PATIENCE)
+    def restart(self, patience: int) -> None:
+        if patience:
+            return
         self.devices.append(Device(self.device.boot + 1))
 
     @invariant()
@@ -229,8 +245,32 @@ class TwoEnds(RuleBasedStateMachine):
 
 TestTwoEnds = TwoEnds.TestCase
 TestTwoEnds.settings = settings(
-    max_examples=60,
-    stateful_step_count=60,
+    max_examples=25,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bad_line_costs_time_and_nothing_else(seed, share):
+    """Without restarts nothing is lost for good: every question is answered, each executed once."""
+    rng = random.Random(seed)
+    ends = TwoEnds()
+    ends.open_session()
+    kinds = ["lose", "repeat", "swap", "break", "split", "late"]
+    while ends.named < 60 or ends.open:
+        if ends.named < 60 and ends.host.free:
+            ends.ask(rng.choice(BODY_BYTES), rng.choice(BODY_BYTES))
+        for _ in range(rng.randrange(12)):
+            fault = rng.choice(kinds) if rng.random() < share else "deliver"
+            if ends.down:
+                ends.to_device(fault, rng.randrange(1 << 16))
+            if ends.up:
+                ends.to_host(fault, rng.randrange(1 << 16))
+        if (not ends.down and not ends.up) or rng.random() < 0.02:
+            ends.timer()
+        ends.memory_is_bounded()
+    assert ends.answered == ends.named
+    assert [int(text.split(":")[0]) for _, _, text in ends.device.executed] == list(range(1, 61))
