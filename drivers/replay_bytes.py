@@ -67,7 +67,7 @@ class DevicePlayer:
     def _answer(self, incoming: Incoming) -> bytes:
         request = incoming.message
         if isinstance(request, RemoteProtocolError):
-            message: wire.Message | None = _refusal(str(request), wire.Status.BAD_MESSAGE)
+            message: wire.Message | None = _refusal(str(request))
         elif isinstance(request, _ACTING):
             message = self._act(incoming, request)
         else:
@@ -176,10 +176,11 @@ def _difference(request: wire.Message, exchange: Exchange, body: bytes) -> str:
     )
 
 
-def _refusal(text: str, status: wire.Status = wire.Status.REFUSED) -> wire.ErrorReply:
+def _refusal(text: str) -> wire.ErrorReply:
+    """Refuse before execution: a mutation keeps its id for the right request."""
     return wire.ErrorReply(
         error_class=wire.ErrorClass.REQUEST,
-        status=status,
+        status=wire.Status.BAD_MESSAGE,
         effect=wire.Effect.NONE,
         text=text,
         fields=b"{}",
