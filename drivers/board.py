@@ -1,293 +1,336 @@
-"""Board driver: verbs of a core -> messages over a transport. Knows no simulator and no port."""
+"""Board: a session with one board, its lease and its mutations. Knows no simulator and no port."""
 
 from __future__ import annotations
 
 import logging
+import os
 import secrets
+import socket
 import time
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self
 
-from pydantic import ValidationError
-from typing_extensions import override
-
-from drivers import translate
-from drivers.faults import error_from_wire
+from drivers.board_core import BoardCore
+from drivers.board_info import checked_info, known_info
+from drivers.board_link import Asked, BoardLink, expect
+from drivers.keepalive import KeepAlive
+from drivers.link_statistics import LinkStatistics
+from drivers.link_timing import LinkTiming
 from drivers.transport import Transport
 from drivers.wiretap import tapped
-from hil.core import (
-    CellRead,
-    Chip,
-    Core,
-    CoreSettings,
-    CoreStatus,
-    MvmRequest,
-    MvmResult,
-    ProgramResult,
-    Pulse,
-    ReadResult,
-)
-from hil.errors import (
-    CoreTimeoutError,
-    CoreUnavailableError,
-    DeviceFaultError,
-    HilError,
-    RequestError,
-)
-from hil.info import ChipInfo, CoreInfo, Direction
+from hil.core import Chip, Outcome
+from hil.errors import CoreUnavailableError, DeviceFaultError, HilError
+from hil.info import ChipInfo
 from protocols.wire import messages as wire
-from protocols.wire.errors import LocalProtocolError, RemoteProtocolError
-from protocols.wire.link import HostLink, Reply
 
-__all__ = ["BoardCore", "BoardLink", "LinkTiming", "open_board"]
-
-ReplyT = TypeVar("ReplyT", bound=wire.Message)
+__all__ = [
+    "Board",
+    "BoardCore",
+    "BoardLink",
+    "LeaseTerms",
+    "LinkTiming",
+    "MutationReport",
+    "holder_name",
+    "open_board",
+]
 
 _logger = logging.getLogger(__name__)
 
-_READ_BYTES = 1 << 16
-_MAX_CAPABILITIES_BYTES = 1 << 22
-_CODE_LIMIT = 1 << 31  # codes are at most 32-bit integers
+_UNUSED = frozenset(
+    {
+        wire.Status.NOT_OWNER,
+        wire.Status.STALE_TOKEN,
+        wire.Status.STALE_MUTATION,
+        wire.Status.MUTATION_GAP,
+        wire.Status.BAD_MESSAGE,
+        wire.Status.NO_SUCH_CORE,
+        wire.Status.CORE_CLOSED,
+        wire.Status.ABORTED,
+    }
+)
+"""Refusals after which the id of a mutation is still free."""
+
+_MISCOUNTED = frozenset({wire.Status.STALE_MUTATION, wire.Status.MUTATION_GAP})
+_FATES = {
+    wire.Fate.DONE: Outcome.DONE,
+    wire.Fate.REJECTED: Outcome.REJECTED,
+    wire.Fate.FAILED: Outcome.FAILED,
+    wire.Fate.UNKNOWN: Outcome.UNKNOWN,
+    wire.Fate.FORGOTTEN: Outcome.UNKNOWN,
+    wire.Fate.NEVER: None,
+}
+
+
+def holder_name() -> str:
+    """Return who we are, for others to read: user, process and host."""
+    user = os.environ.get("USER") or os.environ.get("LOGNAME") or f"uid {os.getuid()}"
+    return f"{user}, process {os.getpid()} on {socket.gethostname()}"[:100]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinkTiming:
-    """How long a reply may take: base + bytes both ways / rate + the announced execution time.
+class LeaseTerms:
+    """How to own a board.
 
     Attributes:
-        base_s: For the link's latency and a busy device.
-        bytes_per_s: Slowest rate worth waiting for; 0.3 MB/s is a serial line at 3 Mbaud.
-        execution_factor: Margin on the execution time that `CoreInfo` announces.
+        lapse_s: Silence after which the board frees the lease and goes into its safe state, s; a
+            thread keeps it alive. 0: never, for a peer in this process.
+        takeover: Take it from whoever has it: break the glass.
+        holder: Who asks; by default user, process and host.
     """
 
-    base_s: float = 5.0
-    bytes_per_s: float = 100e3
-    execution_factor: float = 1.5
-
-    def limit_s(self, moved_bytes: int, execution_s: float) -> float:
-        """Return how long to wait for a reply."""
-        return self.base_s + moved_bytes / self.bytes_per_s + self.execution_factor * execution_s
+    lapse_s: float = 10.0
+    takeover: bool = False
+    holder: str = field(default_factory=holder_name)
 
 
-class BoardLink:
-    """One session with one board, in lock-step. After a time-out it is lost until reopened."""
+@dataclass(frozen=True, kw_only=True)
+class MutationReport:
+    """What the board knows of a mutation; outcome None: it never came there."""
 
-    def __init__(self, transport: Transport, timing: LinkTiming) -> None:
-        self._transport = transport
-        self._timing = timing
-        self._link = HostLink()
-        self._lost = False
+    mutation: int
+    outcome: Outcome | None
+    pulses: int
+    at_s: float
 
-    def open(self) -> ChipInfo:
-        """Agree on version and epoch; return what the board says of itself, checked.
+
+class Board:
+    """A session with a board. Without a lease it may look, and put the board into its safe state.
+
+    A context manager; leaving it closes the session and touches nothing else.
+
+    Attributes:
+        info: What the board says of itself.
+        boot: Boot id; another one after each start of the board.
+        token: Fencing token of our lease; 0: none.
+        last_mutation: Id of the board's last mutation as far as we know.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        address: str,
+        timing: LinkTiming | None = None,
+        holder: str | None = None,
+    ) -> None:
+        """Open a session over `transport`, which the board owns from now on.
 
         Raises:
             CoreTimeoutError: Nothing answers.
-            CoreUnavailableError: The board speaks no version of ours.
-            DeviceFaultError: What it says of itself makes no sense.
+            CoreUnavailableError: The peer is gone or speaks no version of ours.
+            DeviceFaultError: What the board says of itself makes no sense.
         """
-        session = secrets.randbits(64)
-        version = wire.PROTOCOL_VERSION
+        self.token = 0
+        self.link = BoardLink(tapped(transport), timing or LinkTiming())
+        self._keepalive: KeepAlive | None = None
+        self._lapse_s = 0.0
+        self._closed = False
+        try:
+            hello = self._hello(holder_name() if holder is None else holder)
+            self.boot = hello.boot
+            self.last_mutation = hello.last_mutation
+            self.link.link.begin(hello)
+            self.link.events = self._note
+            self.info = self._capabilities(hello).model_copy(update={"address": address})
+        except BaseException:
+            transport.close()
+            raise
+
+    def _hello(self, holder: str) -> wire.HelloReply:
+        session, version = secrets.randbits(64), wire.PROTOCOL_VERSION
         hello = wire.HelloRequest(
-            lowest_version=version, highest_version=version, session=session, holder=""
+            lowest_version=version, highest_version=version, session=session, holder=holder
         )
-        answer = self.ask(0, hello, wire.HelloReply)
+        answer = self.link.ask(0, hello, wire.HelloReply)
         if (answer.version, answer.session) != (version, session) or answer.epoch == 0:
             raise DeviceFaultError(f"the board answered HELLO with {answer}; update its firmware")
-        self._link.begin(answer)
-        return _checked_info(self.ask(0, wire.CapabilitiesRequest(), wire.CapabilitiesReply).json)
+        return answer
 
-    def ask(
-        self,
-        core: int,
-        message: wire.Message,
-        expected: type[ReplyT],
-        *,
-        execution_s: float = 0.0,
-        reply_bytes: int = 0,
-    ) -> ReplyT:
-        """Send a request and return its reply.
+    def _capabilities(self, hello: wire.HelloReply) -> ChipInfo:
+        known = known_info(hello.capabilities_sha256)
+        if known is not None:
+            return known
+        reply = self.link.ask(0, wire.CapabilitiesRequest(), wire.CapabilitiesReply)
+        return checked_info(reply.json, hello.capabilities_sha256)
 
-        Args:
-            core: Core it is for.
-            message: The request.
-            expected: Type of its reply.
-            execution_s: How long the device will be busy, s.
-            reply_bytes: Rough size of a large reply.
+    def _note(self, _core: int, event: wire.Message) -> None:
+        if isinstance(event, wire.BootEvent) and event.boot != self.boot:
+            self.link.lose(f"the board has started again, boot {event.boot:x}")
+        elif isinstance(event, (wire.LeaseLapsedEvent, wire.LeaseTakenEvent)) and self.token:
+            _logger.warning("the lease of chip %s is over: %s", self.info.serial, event)
+
+    # Lease
+
+    def owner(self) -> str:
+        """Return who has the lease; empty: nobody."""
+        return self.link.ask(0, wire.OwnerRequest(), wire.OwnerReply).holder
+
+    def lock(self, terms: LeaseTerms) -> None:
+        """Get the lease, and keep it alive from now on.
 
         Raises:
-            CoreTimeoutError: No reply in time; the link is lost from now on.
-            CoreUnavailableError: The link was lost before, or the peer is gone.
-            HilError: The board's own error, as it raised it.
+            CoreUnavailableError: Somebody else has it; the sentence names who.
         """
-        if self._lost:
-            raise CoreUnavailableError("the link to the board was lost; open the chip again")
-        try:
-            sequence, data = self._link.request(core, message)
-        except LocalProtocolError as error:
-            raise RequestError(str(error)) from error
-        limit_s = self._timing.limit_s(len(data) + reply_bytes, execution_s)
-        deadline_s = time.monotonic() + limit_s
-        _logger.debug("> %d core %d %s %d bytes", sequence, core, type(message).__name__, len(data))
-        self._transport.write(data)
-        while True:
-            arrived = self._transport.read(_READ_BYTES, deadline_s)
-            if not arrived or time.monotonic() > deadline_s:
-                break
-            for reply in self._link.receive(arrived):
-                if isinstance(reply, Reply) and reply.sequence == sequence:
-                    _logger.debug("< %d %s", sequence, type(reply.message).__name__)
-                    return _expect(reply.message, expected)
-        self._lost = True
-        self._link.forget()
-        raise CoreTimeoutError(
-            f"core {core} gave no reply to {type(message).__name__} within {limit_s:.1f} s; "
-            "its state is unknown, open the chip again",
-            core=core,
-            limit_s=limit_s,
+        request = wire.LockRequest(
+            holder=terms.holder, lapse_s=terms.lapse_s, takeover=terms.takeover
         )
-
-
-def _expect(message: wire.Message | RemoteProtocolError, expected: type[ReplyT]) -> ReplyT:
-    if isinstance(message, expected):
-        return message
-    if isinstance(message, wire.ErrorReply):
-        raise error_from_wire(message)
-    raise DeviceFaultError(f"the board's reply is no {expected.__name__}: {message}")
-
-
-def _checked_info(document: bytes) -> ChipInfo:
-    if len(document) > _MAX_CAPABILITIES_BYTES:
-        raise DeviceFaultError(
-            f"capabilities of {len(document)} bytes are more than {_MAX_CAPABILITIES_BYTES}"
-        )
-    try:
-        info = ChipInfo.model_validate_json(document)
-    except ValidationError as error:
-        raise DeviceFaultError(f"the board's capabilities make no sense: {error}") from error
-    for index, core in enumerate(info.cores):
-        if (core.core, core.chip_serial, core.backend) != (index, info.serial, info.backend):
-            raise DeviceFaultError(
-                f"capabilities of chip {info.serial!r} list core {core.core} of chip "
-                f"{core.chip_serial!r} ({core.backend.value}) at place {index}"
+        reply = self.link.ask(0, request, wire.LockReply)
+        if not reply.granted:
+            raise CoreUnavailableError(
+                f"chip {self.info.serial} is owned by {reply.holder}; wait, or take it over",
+                holder=reply.holder,
             )
-        _check_scales(core)
-    return info
+        self.token, self.last_mutation = reply.token, reply.last_mutation
+        self._lapse_s = terms.lapse_s
+        if terms.lapse_s > 0 and self._keepalive is None:
+            self._keepalive = KeepAlive(self.keep_alive, lapse_s=terms.lapse_s)
 
+    def break_glass(self, holder: str | None = None) -> None:
+        """End anyone's lease: take it, leave the cores in their safe state, give it back."""
+        name = holder_name() if holder is None else holder
+        self.lock(LeaseTerms(lapse_s=10.0, takeover=True, holder=name))
+        self.safe_state()
+        self.unlock()
 
-def _check_scales(info: CoreInfo) -> None:
-    scales = [info.input, info.output_codes, info.read]
-    scales += [s for s in (info.gain_trim, info.offset_trim) if s is not None]
-    scales += [s for limits in info.pulses for s in (limits.amplitude, limits.width)]
-    for scale in scales:
-        if not -_CODE_LIMIT <= scale.min_code <= scale.max_code < _CODE_LIMIT:
-            raise DeviceFaultError(
-                f"capabilities list codes {scale.min_code}...{scale.max_code}; 32 bits are the most"
-            )
+    def keep_alive(self) -> None:
+        """Renew the lease unless the link was in use anyway.
 
+        Raises:
+            HilError: The lease is over, or the board does not answer.
+        """
+        self.link.require()
+        if not self.token or not self.link.idle():
+            return
+        if time.monotonic() - self.link.heard_s > self._lapse_s / 4:
+            self.link.ask(0, wire.KeepaliveRequest(token=self.token), wire.KeepaliveReply)
 
-class BoardCore(Core):
-    """A core behind a link: one message for each verb, results checked against `info`."""
+    def unlock(self) -> None:
+        """Give the lease back; without one, nothing happens."""
+        if self._keepalive is not None:
+            self._keepalive.stop()
+            self._keepalive = None
+        token, self.token = self.token, 0
+        if token:
+            self.link.ask(0, wire.UnlockRequest(token=token), wire.UnlockReply)
 
-    def __init__(self, info: CoreInfo, link: BoardLink) -> None:
-        super().__init__(info)
-        self._link = link
+    # Mutations
 
-    @override
-    def _do_program(self, pulse: Pulse) -> ProgramResult:
-        limits = self.info.limits(pulse.family)
-        slot_s = 0.0 if limits is None else limits.slot_s
-        reply = self._link.ask(
-            self.info.core,
-            translate.pulse_to_wire(self.info, pulse, token=0, mutation=0),
-            wire.ProgramReply,
-            execution_s=slot_s * pulse.total,
+    def mutate(
+        self,
+        core: int,
+        make: Callable[[int, int], wire.Message],
+        *,
+        execution_s: float = 0.0,
+    ) -> wire.Message:
+        """Send what `make` makes of token and mutation id, once; return its reply.
+
+        Raises:
+            CoreTimeoutError: No reply: the outcome of this mutation is unknown; `fields` names it.
+            HilError: The board's own error.
+        """
+        mutation = self.last_mutation + 1
+        message = make(self.token, mutation)
+        self.link.require()
+        self.last_mutation = mutation
+        (reply,) = self.link.ask_many([Asked(core, message, execution_s)])
+        if isinstance(reply, wire.ErrorReply) and reply.status in _UNUSED:
+            self.last_mutation = mutation - 1
+            if reply.status in _MISCOUNTED:
+                self.link.lose(reply.text)
+        return expect(reply, wire.Message)
+
+    def reconcile(self, mutation: int) -> MutationReport:
+        """Ask what became of a mutation, for example one that an earlier session left unknown."""
+        reply = self.link.ask(0, wire.MutationRequest(mutation=mutation), wire.MutationReply)
+        return MutationReport(
+            mutation=mutation, outcome=_FATES[reply.fate], pulses=reply.pulses, at_s=reply.at_s
         )
-        return translate.program_result_from_wire(reply)
 
-    @override
-    def _do_read(self, request: CellRead) -> ReadResult:
-        count = len(request)
-        reply = self._link.ask(
-            self.info.core,
-            translate.read_to_wire(self.info, request),
-            wire.ReadReply,
-            execution_s=self.info.read_slot_s * count * request.averages,
-            reply_bytes=5 * count,
-        )
-        return translate.read_result_from_wire(self.info, count, reply)
+    # Looking, and stopping
 
-    @override
-    def _do_mvm(self, request: MvmRequest) -> MvmResult:
-        info, window = self.info, request.window
-        rows, cols = (info.rows, info.cols) if window is None else (window.rows, window.cols)
-        outputs = cols if request.direction is Direction.FORWARD else rows
-        batch = request.input_codes.shape[0]
-        reply = self._link.ask(
-            info.core,
-            translate.mvm_to_wire(info, request),
-            wire.MvmReply,
-            execution_s=batch * max(info.mvm_s.values(), default=0.0),
-            reply_bytes=5 * batch * outputs,
-        )
-        return translate.mvm_result_from_wire(info, (batch, outputs), reply)
+    def temperature_kelvin(self, core: int = 0) -> float:
+        """Return the temperature of a core, K; needs no lease."""
+        request = wire.TemperatureRequest()
+        return self.link.ask(core, request, wire.TemperatureReply).temperature_kelvin
 
-    @override
-    def _do_configure(self, settings: CoreSettings) -> None:
-        message = translate.configure_to_wire(self.info, settings, token=0, mutation=0)
-        self._link.ask(self.info.core, message, wire.ConfigureReply)
+    def control(self, text: str) -> bytes:
+        """Execute a program message of the control plane; return its response."""
+        return self.link.ask(0, wire.ScpiRequest(text=text), wire.ScpiReply).data
 
-    @override
-    def _do_status(self) -> CoreStatus:
-        reply = self._link.ask(self.info.core, wire.StatusRequest(), wire.StatusReply)
-        return translate.status_from_wire(reply)
+    def safe_state(self, core: int = wire.ALL_CORES) -> None:
+        """Put the cores into their safe state, whoever owns them; the owner loses the lease.
 
-    @override
-    def _do_settings(self) -> CoreSettings:
-        reply = self._link.ask(self.info.core, wire.SettingsRequest(), wire.SettingsReply)
-        return translate.settings_from_wire(self.info, reply)
+        Raises:
+            CoreTimeoutError: Nothing answers.
+            HilError: A core did not reach it.
+        """
+        self.link.safe_state(core)
 
-    @override
-    def _do_wait(self, seconds: float) -> float:
-        message = wire.WaitRequest(seconds=seconds)
-        return self._link.ask(self.info.core, message, wire.WaitReply, execution_s=seconds).now_s
+    @property
+    def statistics(self) -> LinkStatistics:
+        """What went over the link so far."""
+        return self.link.statistics
 
-    @override
-    def _do_now_s(self) -> float:
-        return self._link.ask(self.info.core, wire.NowRequest(), wire.NowReply).now_s
+    # Cores and closing
 
-    @override
-    def _do_safe_state(self) -> None:
-        self._link.ask(self.info.core, wire.SafeStateRequest(), wire.SafeStateReply)
+    def chip(self) -> Chip:
+        """Return the board as a chip whose verbs need the lease; closing it closes the session."""
+        cores = tuple(BoardCore(core, self) for core in self.info.cores)
+        return Chip(info=self.info, cores=cores, _release=self.close)
 
-    @override
-    def _do_close(self) -> None:
+    def close(self) -> None:
+        """Give the lease back and release the transport; twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        owned = self.token
         try:
-            self._link.ask(self.info.core, wire.CloseRequest(), wire.CloseReply)
+            if self.link.lost and owned:
+                self.link.safe_state(wire.ALL_CORES, tries=2)
+            elif not self.link.lost:
+                self.unlock()
         except HilError as error:
-            # Closing must succeed; a lost board goes to its safe state by its own watchdog.
-            _logger.debug("core %d was closed without the board: %s", self.info.core, error)
+            # Closing must succeed; a board that we cannot reach frees the lease by itself.
+            _logger.debug("the session was closed without the board: %s", error)
+        finally:
+            self.token = 0
+            if self._keepalive is not None:
+                self._keepalive.stop()
+            self.link.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def open_board(transport: Transport, *, address: str, timing: LinkTiming | None = None) -> Chip:
-    """Open the board behind `transport`; the chip owns the transport from now on.
+def open_board(
+    transport: Transport,
+    *,
+    address: str,
+    timing: LinkTiming | None = None,
+    lease: LeaseTerms | None = None,
+) -> Chip:
+    """Open the board behind `transport` and own it; the chip owns the transport from now on.
 
     Args:
         transport: Byte stream to the board.
         address: Address to show in `ChipInfo`.
         timing: How long to wait for replies.
+        lease: How to own it; by default with a keep-alive of 10 s.
 
     Raises:
         CoreTimeoutError: Nothing answers.
-        CoreUnavailableError: The peer is gone or speaks no version of ours.
+        CoreUnavailableError: The peer is gone, speaks no version of ours, or has another owner.
         DeviceFaultError: What the board says of itself makes no sense.
     """
-    transport = tapped(transport)
-    link = BoardLink(transport, timing or LinkTiming())
+    terms = lease or LeaseTerms()
+    board = Board(transport, address=address, timing=timing, holder=terms.holder)
     try:
-        info = link.open().model_copy(update={"address": address})
+        board.lock(terms)
     except BaseException:
-        transport.close()
+        board.close()
         raise
-    cores = tuple(BoardCore(core, link) for core in info.cores)
-    return Chip(info=info, cores=cores, _release=transport.close)
+    return board.chip()

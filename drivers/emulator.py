@@ -1,172 +1,199 @@
-"""Device emulator: bytes in, bytes out. Serves any Chip as board firmware would; no I/O.
+"""Device emulator: one byte stream of a device, as board firmware would serve it. No I/O.
 
-It relies on the inner core's public verbs for every check, so that a request that no host would
-send is refused like any other.
+A device is a dispatcher; each of its streams is an emulator of its own. All of them belong to one
+thread, or to a server that takes them one at a time.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from drivers import translate
-from drivers.faults import error_to_wire
-from hil.core import Chip, Core
+from drivers.dispatcher import Client, Dispatcher
+from drivers.execution import refusal
+from hil.core import Chip
+from hil.info import ChipInfo
 from protocols.wire import messages as wire
-from protocols.wire.errors import RemoteProtocolError
+from protocols.wire.errors import LocalProtocolError
 from protocols.wire.link import MAX_OBJECT_BYTES, DeviceLink, Incoming
-from protocols.wire.vocabulary import Effect, ErrorClass, Status
+from protocols.wire.vocabulary import ErrorClass, Status
 
 __all__ = ["DeviceEmulator"]
 
 _logger = logging.getLogger(__name__)
 
+MAX_OUTPUT_BYTES = 1 << 28
+"""Most bytes that wait for a host that does not read; what comes beyond is lost, as on a line."""
+
 
 class DeviceEmulator:
-    """A device that executes each request on `chip` when it is complete, and answers it once.
+    """A stream of a device that executes each request once and in order, and answers it.
 
     Attributes:
-        requests: Requests executed so far, HELLO included.
+        device: What executes; shared by the streams of one device.
+        client: This stream's session there.
     """
 
-    def __init__(self, chip: Chip, *, boot: int = 1) -> None:
-        """Serve `chip`; `boot` is the boot id told to hosts."""
-        self.requests = 0
-        self._chip = chip
-        self._boot = boot
-        self._link = DeviceLink()
-        self._closed: set[int] = set()
+    def __init__(
+        self,
+        device: Dispatcher | Chip,
+        *,
+        boot: int | None = None,
+        window: int = 16,
+        max_object_bytes: int = MAX_OBJECT_BYTES,
+    ) -> None:
+        """Serve a device; a chip becomes one, with `boot` as its boot id."""
+        if isinstance(device, Chip):
+            device = Dispatcher(device, boot=boot)
+        self.device = device
+        self.client = Client(on_event=self._event, on_power_loss=self._lose_power)
+        self._link = DeviceLink(window=window, max_object_bytes=max_object_bytes)
+        self._max_object_bytes = max_object_bytes
+        self._output: list[bytes] = []
+        self._output_bytes = 0
+        device.connect(self.client)
 
-    @property
-    def dropped(self) -> int:
-        """Frames that fitted nothing, so far."""
-        return self._link.dropped
+    # Bytes
 
     def receive(self, data: bytes) -> bytes:
-        """Take bytes from the host; return the bytes to answer, possibly none."""
-        answers = [self._answer(incoming) for incoming in self._link.receive(data)]
-        return b"".join((self._link.take_output(), *answers))
+        """Take bytes from the host, execute what is complete, return the bytes to answer."""
+        self.accept(data)
+        while self.device.work():
+            pass
+        return self.take_output()
 
-    def _answer(self, incoming: Incoming) -> bytes:
-        self.requests += 1
-        message: wire.Message
-        try:
-            message = self._execute(incoming)
-            return self._link.reply(incoming, message)
-        except RemoteProtocolError as error:
-            message = _refusal(ErrorClass.DEVICE_FAULT, Status.BAD_MESSAGE, str(error))
-        except Exception as error:
-            _logger.debug("core %d failed a request", incoming.core, exc_info=error)
-            message = error_to_wire(error)
-        return self._link.reply(incoming, message)
+    def accept(self, data: bytes) -> None:
+        """Take bytes from the host; SAFE_STATE acts at once, everything else in `device.work`."""
+        link = self._link
+        before = link.dropped
+        found = link.receive(data)
+        wanted = link.take_output()
+        self._put(wanted)
+        whole = b"\x00" in data.lstrip(b"\x00") and link.dropped == before
+        if link.epoch and (found or wanted or whole):
+            self.device.heard(self.client)
+        self.device.tick()
+        for incoming in found:
+            self._take(incoming)
 
-    def _execute(self, incoming: Incoming) -> wire.Message:
+    def take_output(self) -> bytes:
+        """Return the bytes that wait to be sent: replies, events, what the link wants."""
+        if not self._output:
+            return b""
+        data = self._output[0] if len(self._output) == 1 else b"".join(self._output)
+        self._output.clear()
+        self._output_bytes = 0
+        return data
+
+    def close(self) -> None:
+        """The stream is gone: its session ends, its lease is free."""
+        self._link.end()
+        self.device.disconnect(self.client)
+
+    def _take(self, incoming: Incoming) -> None:
         message = incoming.message
-        if isinstance(message, RemoteProtocolError):
-            raise message
         if isinstance(message, wire.HelloRequest):
-            return self._hello(incoming, message)
-        if isinstance(message, wire.CapabilitiesRequest):
-            return wire.CapabilitiesReply(json=self._capabilities())
-        if incoming.core >= len(self._chip.cores):
-            text = f"core {incoming.core} is outside 0...{len(self._chip.cores) - 1}"
-            return _refusal(ErrorClass.REQUEST, Status.NO_SUCH_CORE, text)
-        core = self._chip.cores[incoming.core]
-        if incoming.core in self._closed and not isinstance(message, wire.SafeStateRequest):
-            text = (
-                f"core {incoming.core} of chip {self._chip.serial} is closed; open the chip again"
+            self._answer(incoming, self._hello(incoming, message))
+        elif isinstance(message, wire.SafeStateRequest):
+            self._answer(incoming, self.device.safe(self.client, incoming.core))
+        else:
+            self.device.submit(
+                self.client,
+                incoming.core,
+                message,
+                incoming.head.payload,
+                lambda reply: self._answer(incoming, reply),
             )
-            return _refusal(ErrorClass.UNAVAILABLE, Status.CORE_CLOSED, text)
-        if isinstance(message, wire.CloseRequest):
-            self._closed.add(incoming.core)
-            core.safe_state()
-            return wire.CloseReply()
-        verb = _VERBS.get(type(message))
-        if verb is None:
-            raise RemoteProtocolError(f"{type(message).__name__} is unknown to this device")
-        return verb(core, message)
-
-    def _capabilities(self) -> bytes:
-        return self._chip.info.model_dump_json().encode()
 
     def _hello(self, incoming: Incoming, hello: wire.HelloRequest) -> wire.Message:
-        version = wire.PROTOCOL_VERSION
+        version, device = wire.PROTOCOL_VERSION, self.device
         if not hello.lowest_version <= version <= hello.highest_version:
             text = (
                 f"the board speaks protocol version {version}, the host "
                 f"{hello.lowest_version}...{hello.highest_version}; update the older of them"
             )
-            return _refusal(ErrorClass.UNAVAILABLE, Status.NO_COMMON_VERSION, text)
-        self._closed.clear()
+            return refusal(ErrorClass.UNAVAILABLE, Status.NO_COMMON_VERSION, text)
+        device.begin_session(self.client, hello.holder)
         return wire.HelloReply(
             version=version,
             epoch=self._link.begin(incoming),
             session=hello.session,
-            boot=self._boot,
+            boot=device.boot,
             window=self._link.window,
-            max_object_bytes=MAX_OBJECT_BYTES,
-            capabilities_sha256=hashlib.sha256(self._capabilities()).digest(),
-            last_mutation=0,
+            max_object_bytes=self._max_object_bytes,
+            capabilities_sha256=device.capabilities_sha256,
+            last_mutation=device.ledger.last,
         )
 
+    def _answer(self, incoming: Incoming, reply: wire.Message) -> None:
+        epoch = incoming.head.epoch
+        if epoch not in (0, self._link.epoch):
+            return  # its session is over
+        try:
+            data = self._link.reply(incoming, reply)
+        except LocalProtocolError as error:
+            text = f"the answer cannot be carried: {error}"
+            data = self._link.reply(incoming, refusal(ErrorClass.DEVICE_FAULT, Status.FAILED, text))
+        self._put(data)
 
-def _refusal(error_class: ErrorClass, status: Status, text: str) -> wire.ErrorReply:
-    return wire.ErrorReply(
-        error_class=error_class, status=status, effect=Effect.NONE, text=text, fields=b"{}"
-    )
+    def _put(self, data: bytes) -> None:
+        if not data:
+            return
+        if self._output_bytes + len(data) > MAX_OUTPUT_BYTES:
+            _logger.warning("the host does not read: %d bytes are dropped", len(data))
+            return
+        self._output.append(data)
+        self._output_bytes += len(data)
 
+    def _event(self, core: int, event: wire.Message) -> None:
+        if self._link.epoch or isinstance(event, wire.BootEvent):
+            self._put(self._link.event(core, event))
 
-def _program(core: Core, message: wire.ProgramRequest) -> wire.Message:
-    result = core.program(translate.pulse_from_wire(message))
-    return translate.program_result_to_wire(result)
+    def _lose_power(self) -> None:
+        self._link = DeviceLink(window=self._link.window, max_object_bytes=self._max_object_bytes)
+        self._output.clear()
+        self._output_bytes = 0
 
+    # What the control plane of this stream stands on
 
-def _read(core: Core, message: wire.ReadRequest) -> wire.Message:
-    result = core.read(translate.read_from_wire(message))
-    return translate.read_result_to_wire(core.info, result)
+    @property
+    def info(self) -> ChipInfo:
+        """What the chip says of itself."""
+        return self.device.chip.info
 
+    @property
+    def token(self) -> int:
+        """Fencing token of the lease that this stream's session holds; 0 if it holds none."""
+        lease = self.device.leases.held_by(self.client)
+        return 0 if lease is None else lease.token
 
-def _mvm(core: Core, message: wire.MvmRequest) -> wire.Message:
-    result = core.mvm(translate.mvm_from_wire(core.info, message))
-    return translate.mvm_result_to_wire(core.info, result)
+    @property
+    def last_mutation(self) -> int:
+        """Id of the device's last mutation; 0 before the first."""
+        return self.device.ledger.last
 
+    def ask(self, core: int, message: wire.Message) -> wire.Message:
+        """Execute a request as if it had come in a frame; an ErrorReply is an answer."""
+        return self.device.ask(self.client, core, message)
 
-def _configure(core: Core, message: wire.ConfigureRequest) -> wire.Message:
-    core.configure(translate.settings_from_wire(core.info, message))
-    return wire.ConfigureReply()
+    def frames(self, data: bytes) -> bytes:
+        """Take bytes of the binary plane, return its answers."""
+        return self.receive(data)
 
+    def statistics(self) -> Mapping[str, int]:
+        """Counters of this stream and its device."""
+        return {"requests": self.requests, "dropped": self.dropped, "window": self._link.window}
 
-def _settings(core: Core, _: wire.SettingsRequest) -> wire.Message:
-    return translate.settings_to_wire(core.info, core.settings())
+    def on_scpi(self, execute: Callable[[str], bytes]) -> None:
+        """Execute control text that comes in a frame by `execute`."""
+        self.client.scpi = execute
 
+    @property
+    def requests(self) -> int:
+        """Requests that the device has executed so far, on all its streams."""
+        return self.device.executed
 
-def _status(core: Core, _: wire.StatusRequest) -> wire.Message:
-    return translate.status_to_wire(core.status())
-
-
-def _wait(core: Core, message: wire.WaitRequest) -> wire.Message:
-    return wire.WaitReply(now_s=core.wait(message.seconds))
-
-
-def _now(core: Core, _: wire.NowRequest) -> wire.Message:
-    return wire.NowReply(now_s=core.now_s())
-
-
-def _safe_state(core: Core, _: wire.SafeStateRequest) -> wire.Message:
-    core.safe_state()
-    return wire.SafeStateReply()
-
-
-_VERBS: dict[type[wire.Message], Callable[[Core, Any], wire.Message]] = {
-    wire.ProgramRequest: _program,
-    wire.ReadRequest: _read,
-    wire.MvmRequest: _mvm,
-    wire.ConfigureRequest: _configure,
-    wire.SettingsRequest: _settings,
-    wire.StatusRequest: _status,
-    wire.WaitRequest: _wait,
-    wire.NowRequest: _now,
-    wire.SafeStateRequest: _safe_state,
-}
+    @property
+    def dropped(self) -> int:
+        """Frames that fitted nothing, so far."""
+        return self._link.dropped

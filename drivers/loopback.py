@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from drivers.board import open_board
+from drivers.board import LeaseTerms, open_board
 from drivers.emulator import DeviceEmulator
 from drivers.transport import MemoryTransport
 from hil.address import Address
@@ -29,5 +29,5 @@ def open_loopback(address: Address) -> Chip:
     inner = open_chip(address.text.partition(":")[2])
     emulator = DeviceEmulator(inner)
     transport = MemoryTransport(emulator.receive, release=inner.close)
-    board = open_board(transport, address=address.text)
+    board = open_board(transport, address=address.text, lease=LeaseTerms(lapse_s=0.0))
     return replace(board, _preserve=lambda folder: f"{address.scheme}:{inner.preserve(folder)}")

@@ -5,18 +5,21 @@ Every function has its inverse here, so that board driver and emulator cannot di
 
 from __future__ import annotations
 
-from typing import TypeVar
+import math
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from drivers.packing import (
     pack,
     pack_bits,
+    pack_codes,
     pack_scale,
     pack_trim,
     unpack,
     unpack_bits,
-    unpack_scale,
+    unpack_codes,
     unpack_trim,
 )
 from hil.core import (
@@ -33,9 +36,9 @@ from hil.core import (
 )
 from hil.errors import DeviceFaultError
 from hil.info import CoreInfo, Direction, MvmMode, PulseFamily
+from hil.units import CodeScale
 from protocols.wire import messages as wire
 from protocols.wire.errors import RemoteProtocolError
-from protocols.wire.fields import Codes
 from protocols.wire.vocabulary import Direction as WireDirection
 from protocols.wire.vocabulary import Family as WireFamily
 from protocols.wire.vocabulary import Mode as WireMode
@@ -43,10 +46,17 @@ from protocols.wire.vocabulary import Outcome as WireOutcome
 
 __all__ = [
     "configure_to_wire",
+    "direction_from_wire",
+    "direction_to_wire",
+    "family_from_wire",
+    "family_to_wire",
+    "mode_from_wire",
+    "mode_to_wire",
     "mvm_from_wire",
     "mvm_result_from_wire",
     "mvm_result_to_wire",
     "mvm_to_wire",
+    "outcome_from_wire",
     "program_result_from_wire",
     "program_result_to_wire",
     "pulse_from_wire",
@@ -59,7 +69,10 @@ __all__ = [
     "settings_to_wire",
     "status_from_wire",
     "status_to_wire",
+    "window_of",
 ]
+
+IntArray = npt.NDArray[np.integer[Any]]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -90,6 +103,46 @@ _FAMILIES_BACK = _inverse(_FAMILIES)
 _DIRECTIONS_BACK = _inverse(_DIRECTIONS)
 _MODES_BACK = _inverse(_MODES)
 _OUTCOMES_BACK = _inverse(_OUTCOMES)
+
+
+def family_to_wire(family: PulseFamily) -> WireFamily:
+    """Return the wire's word for a pulse family."""
+    return _FAMILIES[family]
+
+
+def family_from_wire(family: WireFamily) -> PulseFamily:
+    """Undo `family_to_wire`."""
+    return _FAMILIES_BACK[family]
+
+
+def direction_to_wire(direction: Direction) -> WireDirection:
+    """Return the wire's word for a direction."""
+    return _DIRECTIONS[direction]
+
+
+def direction_from_wire(direction: WireDirection) -> Direction:
+    """Undo `direction_to_wire`."""
+    return _DIRECTIONS_BACK[direction]
+
+
+def mode_to_wire(mode: MvmMode | None) -> WireMode:
+    """Return the wire's word for an execution mode; None is the fastest."""
+    return WireMode.FASTEST if mode is None else _MODES[mode]
+
+
+def mode_from_wire(mode: WireMode) -> MvmMode | None:
+    """Undo `mode_to_wire`."""
+    return None if mode is WireMode.FASTEST else _MODES_BACK[mode]
+
+
+def outcome_from_wire(outcome: WireOutcome) -> Outcome:
+    """Return the outcome that the wire names."""
+    return _OUTCOMES_BACK[outcome]
+
+
+def window_of(info: CoreInfo, window: Window | None) -> Window:
+    """Return the window, the whole array for None."""
+    return window or Window(row=0, col=0, rows=info.rows, cols=info.cols)
 
 
 def pulse_to_wire(
@@ -124,14 +177,15 @@ def pulse_from_wire(message: wire.ProgramRequest) -> Pulse:
     )
 
 
-def program_result_to_wire(result: ProgramResult) -> wire.ProgramReply:
+def program_result_to_wire(
+    result: ProgramResult,
+    kind: type[wire.ProgramReply] | type[wire.ProgramMapReply] = wire.ProgramReply,
+) -> wire.ProgramReply | wire.ProgramMapReply:
     """Return the reply to a pulse request."""
-    return wire.ProgramReply(
-        outcome=_OUTCOMES[result.outcome], pulses=result.pulses, at_s=result.at_s
-    )
+    return kind(outcome=_OUTCOMES[result.outcome], pulses=result.pulses, at_s=result.at_s)
 
 
-def program_result_from_wire(reply: wire.ProgramReply) -> ProgramResult:
+def program_result_from_wire(reply: wire.ProgramReply | wire.ProgramMapReply) -> ProgramResult:
     """Undo `program_result_to_wire`."""
     return ProgramResult(
         outcome=_OUTCOMES_BACK[reply.outcome], pulses=reply.pulses, at_s=reply.at_s
@@ -158,23 +212,29 @@ def read_from_wire(message: wire.ReadRequest) -> CellRead:
     )
 
 
-def read_result_to_wire(info: CoreInfo, result: ReadResult) -> wire.ReadReply:
+def read_result_to_wire(
+    info: CoreInfo,
+    result: ReadResult,
+    kind: type[wire.ReadReply] | type[wire.ReadRegionReply] = wire.ReadReply,
+) -> wire.ReadReply | wire.ReadRegionReply:
     """Return the reply to a cell read."""
-    codes = pack_scale(result.codes, info.read)
-    return wire.ReadReply(
-        count=len(codes),
-        bits=8 * codes.item_bytes,
+    bits, codes = pack_codes(result.codes, info.read)
+    return kind(
+        count=result.codes.size,
+        bits=bits,
         temperature_kelvin=result.temperature_kelvin,
         at_s=result.at_s,
-        codes=codes.data,
+        codes=codes,
         saturated=pack_bits(result.saturated),
     )
 
 
-def read_result_from_wire(info: CoreInfo, count: int, reply: wire.ReadReply) -> ReadResult:
+def read_result_from_wire(
+    info: CoreInfo, count: int, reply: wire.ReadReply | wire.ReadRegionReply
+) -> ReadResult:
     """Undo `read_result_to_wire`; a wrong count or a code outside `info` is the device's fault."""
     return ReadResult(
-        codes=unpack_scale("read code", _codes(reply.bits, reply.codes), info.read, (count,)),
+        codes=_answered("read code", info.read, (count,), reply.bits, reply.codes),
         saturated=unpack_bits(reply.saturated, (count,)),
         temperature_kelvin=reply.temperature_kelvin,
         at_s=reply.at_s,
@@ -183,9 +243,9 @@ def read_result_from_wire(info: CoreInfo, count: int, reply: wire.ReadReply) -> 
 
 def mvm_to_wire(info: CoreInfo, request: MvmRequest) -> wire.MvmRequest:
     """Return the message of an MVM batch that `info` accepts."""
-    window = request.window or Window(row=0, col=0, rows=info.rows, cols=info.cols)
+    window = window_of(info, request.window)
     batch, inputs = request.input_codes.shape
-    codes = pack_scale(request.input_codes, info.input)
+    bits, codes = pack_codes(request.input_codes, info.input)
     return wire.MvmRequest(
         batch=batch,
         inputs=inputs,
@@ -194,9 +254,9 @@ def mvm_to_wire(info: CoreInfo, request: MvmRequest) -> wire.MvmRequest:
         rows=window.rows,
         cols=window.cols,
         direction=_DIRECTIONS[request.direction],
-        mode=WireMode.FASTEST if request.mode is None else _MODES[request.mode],
-        bits=8 * codes.item_bytes,
-        input_codes=codes.data,
+        mode=mode_to_wire(request.mode),
+        bits=bits,
+        input_codes=codes,
     )
 
 
@@ -206,45 +266,47 @@ def mvm_from_wire(info: CoreInfo, message: wire.MvmRequest) -> MvmRequest:
     Raises:
         RemoteProtocolError: batch x inputs is not the number of codes.
     """
-    codes = unpack(_codes(message.bits, message.input_codes), info.input.dtype)
-    if codes.size != message.batch * message.inputs:
-        raise RemoteProtocolError(
-            f"{codes.size} input codes are not batch {message.batch} x inputs {message.inputs}"
-        )
+    count = message.batch * message.inputs
+    codes = unpack_codes(message.bits, message.input_codes, info.input, count)
     window = Window(row=message.row, col=message.col, rows=message.rows, cols=message.cols)
-    whole = Window(row=0, col=0, rows=info.rows, cols=info.cols)
     return MvmRequest(
         input_codes=codes.reshape(message.batch, message.inputs),
-        window=None if window == whole else window,
+        window=None if window == window_of(info, None) else window,
         direction=_DIRECTIONS_BACK[message.direction],
-        mode=None if message.mode is WireMode.FASTEST else _MODES_BACK[message.mode],
+        mode=mode_from_wire(message.mode),
     )
 
 
-def mvm_result_to_wire(info: CoreInfo, result: MvmResult) -> wire.MvmReply:
+def mvm_result_to_wire(
+    info: CoreInfo,
+    result: MvmResult,
+    kind: type[wire.MvmReply] | type[wire.MvmSeededReply] = wire.MvmReply,
+) -> wire.MvmReply | wire.MvmSeededReply:
     """Return the reply to an MVM batch."""
     batch, outputs = result.output_codes.shape
-    codes = pack_scale(result.output_codes, info.output_codes)
-    return wire.MvmReply(
+    bits, codes = pack_codes(result.output_codes, info.output_codes)
+    return kind(
         batch=batch,
         outputs=outputs,
-        bits=8 * codes.item_bytes,
+        bits=bits,
         temperature_kelvin=result.temperature_kelvin,
         at_s=result.at_s,
-        output_codes=codes.data,
+        output_codes=codes,
         saturated=pack_bits(result.saturated),
     )
 
 
-def mvm_result_from_wire(info: CoreInfo, shape: tuple[int, int], reply: wire.MvmReply) -> MvmResult:
+def mvm_result_from_wire(
+    info: CoreInfo, shape: tuple[int, int], reply: wire.MvmReply | wire.MvmSeededReply
+) -> MvmResult:
     """Undo `mvm_result_to_wire`; another shape or a code outside `info` is the device's fault."""
     if (reply.batch, reply.outputs) != shape:
         raise DeviceFaultError(
             f"the device answered {reply.batch} x {reply.outputs} outputs, {shape} were asked for"
         )
-    codes = _codes(reply.bits, reply.output_codes)
+    scale, packed = info.output_codes, reply.output_codes
     return MvmResult(
-        output_codes=unpack_scale("output code", codes, info.output_codes, shape),
+        output_codes=_answered("output code", scale, shape, reply.bits, packed),
         saturated=unpack_bits(reply.saturated, shape),
         temperature_kelvin=reply.temperature_kelvin,
         at_s=reply.at_s,
@@ -315,7 +377,16 @@ def status_from_wire(reply: wire.StatusReply) -> CoreStatus:
     )
 
 
-def _codes(bits: int, data: bytes) -> Codes:
-    if bits not in (8, 16, 32) or len(data) % (bits // 8):
-        raise RemoteProtocolError(f"{len(data)} bytes are no codes of {bits} bits")
-    return Codes(item_bytes=bits // 8, data=data)
+def _answered(
+    name: str, scale: CodeScale, shape: tuple[int, ...], bits: int, data: bytes
+) -> IntArray:
+    try:
+        array = unpack_codes(bits, data, scale, math.prod(shape))
+    except RemoteProtocolError as error:
+        raise DeviceFaultError(f"the device answered {name}s badly: {error}") from error
+    if array.size and not scale.min_code <= int(array.min()) <= int(array.max()) <= scale.max_code:
+        raise DeviceFaultError(
+            f"the device answered {name} {array.min()}...{array.max()} outside "
+            f"{scale.min_code}...{scale.max_code}"
+        )
+    return array.astype(scale.dtype, copy=False).reshape(shape)

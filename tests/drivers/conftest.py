@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from typing_extensions import override
 
+from drivers.board import LeaseTerms, open_board
+from drivers.emulator import DeviceEmulator
+from drivers.transport import MemoryTransport, Transport
 from hil import (
     BackendKind,
     Capability,
@@ -179,6 +183,38 @@ class IntegerCells(Core):
     def _do_safe_state(self) -> None:
         self._run("safe_state")
         self.safe = True
+
+
+class Line:
+    """What lies between host and device: passes bytes on, or does as a test says."""
+
+    def __init__(self, inner: Chip) -> None:
+        self.device = DeviceEmulator(inner)
+        self.alter_reply: Callable[[bytes], bytes] = lambda data: data
+        self.alter_request: Callable[[bytes], bytes] = lambda data: data
+
+    def __call__(self, data: bytes) -> bytes:
+        return self.alter_reply(self.device.receive(self.alter_request(data)))
+
+
+STILL = LeaseTerms(lapse_s=0.0, holder="a test")
+"""A lease that never lapses and needs no thread."""
+
+
+@pytest.fixture
+def opened(make_cells: Callable[[], Chip]) -> Callable[..., tuple[Line, Chip]]:
+    """Opens a chip of integer cells through a line: (line, chip)."""
+
+    def open_line(
+        inner: Chip | None = None,
+        transport: Callable[[Line], Transport] = MemoryTransport,
+        **options: Any,
+    ) -> tuple[Line, Chip]:
+        line = Line(make_cells() if inner is None else inner)
+        chip = open_board(transport(line), address="fake:board", lease=STILL, **options)
+        return line, chip
+
+    return open_line
 
 
 @pytest.fixture
