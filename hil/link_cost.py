@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Traffic", "framed", "link_rate", "mvm_traffic", "pulse_traffic", "read_traffic"]
 
-FRAME_BYTES, PIECE_BYTES = 8192, 8101
-"""A whole frame on the line, and what a full one carries of a larger object."""
-HEADER_BYTES, CRC_BYTES, DELIMITER_BYTES, COBS_BLOCK = 12, 4, 1, 254
-LAST_PIECE_BYTES = 40
-"""Offset, total and SHA-256 of the last piece."""
+WHOLE_BYTES, PIECE_BYTES = 8141, 8101
+"""Largest payload that crosses in one frame; what each frame carries of a larger one."""
+HEADER_BYTES, CRC_BYTES, DELIMITER_BYTES = 12, 4, 1
+PLACE_BYTES, DIGEST_BYTES = 8, 32
+"""Offset and total before every piece; SHA-256 behind the last."""
+COBS_SHARE = 0.0023
+"""Bytes that COBS adds to random ones, beside one a frame: (1/256) q / (1 - q), q = (255/256)^254.
+At worst, without any zero, it is 1/254."""
 MVM_REQUEST_BYTES, MVM_REPLY_BYTES = 31, 33
 READ_REQUEST_BYTES, READ_REPLY_BYTES = 19, 29
 PULSE_REQUEST_BYTES, PULSE_REPLY_BYTES = 47, 17
@@ -54,11 +57,17 @@ class Traffic(NamedTuple):
 
 def framed(payload: int) -> int:
     """Bytes on the line of a message with `payload` bytes: header, CRC, COBS, delimiter, pieces."""
-    pieces, rest = divmod(payload, PIECE_BYTES)
-    if pieces and not rest:
-        pieces, rest = pieces - 1, PIECE_BYTES
-    whole = rest + HEADER_BYTES + CRC_BYTES + (LAST_PIECE_BYTES if pieces else 0)
-    return pieces * FRAME_BYTES + whole + -(-whole // COBS_BLOCK) + DELIMITER_BYTES
+    if payload <= WHOLE_BYTES:
+        return _frame(payload)
+    pieces, rest = divmod(payload - 1, PIECE_BYTES)
+    return pieces * _frame(PLACE_BYTES + PIECE_BYTES) + _frame(
+        PLACE_BYTES + rest + 1 + DIGEST_BYTES
+    )
+
+
+def _frame(payload: int) -> int:
+    coded = HEADER_BYTES + payload + CRC_BYTES
+    return coded + 1 + round(COBS_SHARE * coded) + DELIMITER_BYTES
 
 
 def mvm_traffic(info: CoreInfo, batch: int, inputs: int, outputs: int) -> Traffic:
