@@ -7,6 +7,7 @@ A journal line points at a record by its offset, so a record that no line points
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import struct
 import zlib
@@ -72,14 +73,17 @@ class BlobWriter:
 
 
 class BlobReader:
-    """Reads records by their offset; a missing file holds none."""
+    """Reads records by their offset, when they are asked for; a missing file holds none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._content: mmap.mmap | bytes = b""
         try:
-            self._content = memoryview(path.read_bytes())
+            with path.open("rb") as file:
+                if path.stat().st_size:
+                    self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError:
-            self._content = memoryview(b"")
+            pass
         except OSError as error:
             raise RecordError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -89,7 +93,7 @@ class BlobReader:
         Raises:
             RecordError: It is not there, or damaged.
         """
-        return bytes(self._content[offset + _HEADER.size : self.end(offset)])
+        return self._content[offset + _HEADER.size : self.end(offset)]
 
     def end(self, offset: int) -> int:
         """Return where the record at `offset` ends; raises as `read`."""

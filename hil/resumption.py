@@ -15,7 +15,7 @@ import numpy.typing as npt
 from hil.chip_records import keeps_records
 from hil.core import Chip, Core
 from hil.errors import RecordError
-from hil.info import Capability, PulseFamily
+from hil.info import Capability, CoreInfo, PulseFamily
 from hil.reconcile import (
     LEAST_AGREEMENT,
     agreement,
@@ -82,7 +82,7 @@ class Resumption:
             RecordError: Somebody else has pulsed the chip since, or it has lost its cells.
         """
         tape = self._tape
-        doubt = 0 if tape.doubt is None else tape.doubt.sent.pulse.total
+        doubt = 0 if tape.doubt is None else tape.doubt.sent.total
         note = ResumptionNote(
             at=now_text(),
             command=self._folder.command,
@@ -188,8 +188,8 @@ class Resumption:
                 core,
                 pulse,
                 self._counted[core.info.core],
-                mended=_covered(pulse, doubt.mends),
-                first=self._writes_first(doubt.sent),
+                mended=_written_by(core.info, pulse, [m for m in doubt.mends if m.applied]),
+                first=self._writes_first(core, doubt.sent, pulse),
             )
         again = part_of(pulse, found.missing)
         if len(again):
@@ -219,11 +219,10 @@ class Resumption:
         self._note(found.evidence.value, found.misfit_share, again.total)
         return ProgramResult(outcome=Outcome.DONE, pulses=pulse.total, at_s=at_s)
 
-    def _writes_first(self, sent: SentPulse) -> bool:
+    def _writes_first(self, core: Core, sent: SentPulse, pulse: Pulse) -> bool:
         """Say whether no earlier request of the run wrote any of its devices."""
-        here = set(_places(sent.pulse))
-        earlier = (s for s in self.sent if s.core == sent.core and s.number < sent.number)
-        return not any(here.intersection(_places(s.pulse)) for s in earlier)
+        earlier = [s for s in self.sent if s.core == sent.core and s.number < sent.number]
+        return not bool(_written_by(core.info, pulse, earlier).any())
 
     def _note(self, evidence: str, misfit_share: float | None, sent_again: int) -> None:
         *before, last = self._folder.record.resumptions
@@ -243,15 +242,12 @@ def _restore_settings(core: Core, wanted: CoreSettings | None) -> None:
         core.configure(wanted)
 
 
-def _covered(pulse: Pulse, mends: Sequence[SentPulse]) -> npt.NDArray[np.bool_]:
-    """Say which entries of a request were written by later ones that are known to be done, (n,)."""
-    done: set[tuple[int, int, int]] = set()
-    for mend in mends:
-        if mend.applied:
-            done.update(_places(mend.pulse))
-    return np.array([place in done for place in _places(pulse)], np.bool_)
-
-
-def _places(pulse: Pulse) -> list[tuple[int, int, int]]:
-    columns = (pulse.device.tolist(), pulse.rows.tolist(), pulse.cols.tolist())
-    return list(zip(*columns, strict=True))
+def _written_by(
+    info: CoreInfo, pulse: Pulse, requests: Sequence[SentPulse]
+) -> npt.NDArray[np.bool_]:
+    """Say which entries of a request address devices that other requests do, (n,)."""
+    written = np.zeros((info.devices_per_cell, info.rows, info.cols), np.bool_)
+    for request in requests:
+        other = request.pulse
+        written[other.device, other.rows, other.cols] = True
+    return np.asarray(written[pulse.device, pulse.rows, pulse.cols])

@@ -7,8 +7,8 @@ touched, until the tape ends. Knows files; opens no chip.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class SentPulse:
         number: Line of its intent.
         core: Core it went to.
         request: Its digest.
-        pulse: Its cells and codes.
+        total: Pulses in it.
         mends: Line of the intent that it was to mend, for one sent by an earlier resume.
         applied: Pulses that the chip is known to have applied; None is in doubt.
     """
@@ -58,9 +58,15 @@ class SentPulse:
     number: int
     core: int
     request: str
-    pulse: Pulse
+    total: int
     mends: int | None = None
     applied: int | None = None
+    _read: Callable[[], Pulse]
+
+    @property
+    def pulse(self) -> Pulse:
+        """Its cells and codes, read from the journal."""
+        return self._read()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,7 +125,7 @@ class Tape:
 
     def doubtful_pulses(self, core: int) -> int:
         """Return the pulses sent to a core whose outcome is not known."""
-        return sum(s.pulse.total for s in self.sent if s.core == core and s.applied is None)
+        return sum(s.total for s in self.sent if s.core == core and s.applied is None)
 
     def _take(self, line: JournalLine) -> None:
         values = line.values
@@ -151,13 +157,13 @@ class Tape:
                 "followed; the run cannot be resumed, run it again",
                 line=self._cut,
             )
-        pulse = unpack_pulse(values["family"], self._blobs.read(values["blob"]))
         sent = SentPulse(
             number=number,
             core=values["core"],
             request=values["request"],
-            pulse=pulse,
+            total=values["pulses"],
             mends=values.get("mends"),
+            _read=lambda: unpack_pulse(values["family"], self._blobs.read(values["blob"])),
         )
         self.sent.append(sent)
         self._open[number] = sent, "the run ended before its reply came"
@@ -210,12 +216,12 @@ class Tape:
             del self._open[mend.number]
             self._mark(mend, 0)  # what it did is in the count of the request it mends
         self._mark(sent, values["found_pulses"])
-        done = {"pulses": sent.pulse.total, "outcome": Outcome.DONE.name}
+        done = {"pulses": sent.total, "outcome": Outcome.DONE.name}
         self._append(number, "program", {**values, **done})
 
     def _mark(self, sent: SentPulse, applied: int) -> None:
         at = self.sent.index(sent)
-        self.sent[at] = SentPulse(**{**vars(sent), "applied": applied})
+        self.sent[at] = replace(sent, applied=applied)
 
     def _find_doubt(self) -> None:
         first = [(s, why) for s, why in self._open.values() if s.mends is None]
