@@ -8,32 +8,28 @@ not carried out at all.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from drivers.instrument_bench import Bench, Call, DeviceSession, Entry
 from drivers.instrument_common import COMMON_COMMANDS
 from drivers.instrument_core import CORE_COMMANDS
 from drivers.instrument_system import SYSTEM_COMMANDS
 from hil.core import Chip, CoreSettings
-from protocols.wire import messages as wire
 from protocols.wire.scpi import Command, encode_response, parse_message
 from protocols.wire.scpi_arguments import Arguments
 from protocols.wire.scpi_errors import ScpiError
-from protocols.wire.scpi_stream import BinaryData, Plane, PlaneDemultiplexer
 from protocols.wire.scpi_tree import CommandTree, Found
 
 __all__ = [
     "MAX_RESPONSE_BYTES",
     "DeviceSession",
     "Instrument",
-    "InstrumentStream",
     "power_on_settings",
 ]
 
 MAX_RESPONSE_BYTES = 8 << 20
 """Longest response to one message: 8 MiB hold the capabilities twice."""
 
-_LEASE_HERE, _LEASE_ELSEWHERE = 1 << 8, 1 << 9  # bits of the operation register
 _LAST_COMMAND_ERROR = -199
 
 _logger = logging.getLogger(__name__)
@@ -81,7 +77,7 @@ class Instrument:
 
     def status_byte(self, *, message_available: bool = False) -> int:
         """Return the status byte, as a serial poll or a HiSLIP status query asks for it."""
-        self._update_registers()
+        self.bench.update_registers()
         return self.bench.status.status_byte(message_available=message_available)
 
     def _execute(self, text: bytes) -> list[bytes]:
@@ -90,7 +86,6 @@ class Instrument:
             return []
         self._running = True
         try:
-            self._update_registers()
             commands = parse_message(text)
             targets = [_TREE.find(command) for command in commands]
             return self._carry_out(commands, targets)
@@ -139,56 +134,3 @@ class Instrument:
         except Exception as error:
             _logger.debug("%s failed", command.header, exc_info=error)
             raise ScpiError(-310, f"{type(error).__name__}: {error}") from error
-
-    def _update_registers(self) -> None:
-        owner = self.bench.session.ask(0, wire.OwnerRequest())
-        held = isinstance(owner, wire.OwnerReply) and bool(owner.holder)
-        here = self.bench.session.token != 0
-        condition = _LEASE_HERE * here | _LEASE_ELSEWHERE * (held and not here)
-        self.bench.status.operation.update(condition)
-
-
-class InstrumentStream:
-    """One byte stream of a device: control plane after power-up, then the plane it is switched to.
-
-    Serve it like the binary plane alone: bytes in, bytes out.
-    """
-
-    def __init__(self, instrument: Instrument) -> None:
-        self._instrument = instrument
-        self._planes = PlaneDemultiplexer()
-
-    @property
-    def plane(self) -> Plane:
-        """Who reads the stream now."""
-        return self._planes.plane
-
-    def receive(self, data: bytes) -> bytes:
-        """Take bytes in any split; return the bytes to answer, possibly none."""
-        return b"".join(self.serve(data))
-
-    def serve(self, data: bytes) -> Iterator[bytes]:
-        """Take bytes in any split; yield each answer before the next message is carried out.
-
-        Exhaust it: a server that sends each answer first keeps one at a time.
-        """
-        bench = self._instrument.bench
-        self._planes.feed(data)
-        while (item := self._planes.take()) is not None:
-            bench.plane = self._planes.plane
-            answer = b""
-            if isinstance(item, ScpiError):
-                self._instrument.report(item)
-            elif isinstance(item, BinaryData):
-                answer = bench.session.frames(item.data)
-            else:
-                answer = self._instrument.execute(item.text)
-            self._planes.plane = bench.plane
-            if answer:
-                yield answer
-
-    def lapse(self) -> None:
-        """Drop an unfinished message: nothing has come for a second."""
-        error = self._planes.lapse()
-        if error is not None:
-            self._instrument.report(error)

@@ -24,6 +24,8 @@ __all__ = ["Bench", "Call", "DeviceSession", "Entry", "Handler", "answer"]
 
 M = TypeVar("M", bound=wire.Message)
 
+_LEASE_HERE, _LEASE_ELSEWHERE = 1 << 8, 1 << 9  # bits of the operation register
+
 _BY_STATUS = {
     wire.Status.NOT_OWNER: -203,
     wire.Status.STALE_TOKEN: -203,
@@ -83,6 +85,7 @@ class Bench:
         plane: Who is to read the byte stream from now on.
         message_available: Whether a response waits to be sent.
         framed: Whether the command itself came in a frame.
+        frames_left: Answers of the binary plane that did not fit into a response.
     """
 
     session: DeviceSession
@@ -92,6 +95,7 @@ class Bench:
     plane: Plane = Plane.TEXT
     message_available: bool = False
     framed: bool = False
+    frames_left: bytearray = field(default_factory=bytearray)
 
     @property
     def info(self) -> ChipInfo:
@@ -145,6 +149,13 @@ class Bench:
             mutation=self.session.last_mutation + 1,
         )
         self.ask(core, request, wire.ConfigureReply)
+
+    def update_registers(self) -> None:
+        """Take the conditions as they are now into the operation register."""
+        owner = self.ask(0, wire.OwnerRequest(), wire.OwnerReply)
+        here = self.session.token != 0
+        elsewhere = bool(owner.holder) and not here
+        self.status.operation.update(_LEASE_HERE * here | _LEASE_ELSEWHERE * elsewhere)
 
     def require_lease(self) -> None:
         """Refuse a command of several steps before its first one.

@@ -111,6 +111,7 @@ def _service_enable(bench: Bench, _: Call) -> bytes:
 
 
 def _status_byte(bench: Bench, _: Call) -> bytes:
+    bench.update_registers()
     return answer(bench.status.status_byte(message_available=bench.message_available))
 
 
@@ -132,6 +133,7 @@ def _preset(bench: Bench, _: Call) -> None:
 
 def _register_commands(name: str, register: str) -> dict[str, Entry]:
     def of(bench: Bench) -> EventRegister:
+        bench.update_registers()
         found = getattr(bench.status, register)
         assert isinstance(found, EventRegister)  # noqa: S101 - a name of this module
         return found

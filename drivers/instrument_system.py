@@ -11,7 +11,10 @@ from protocols.wire.scpi_data import Numeric, Quoted, Word
 from protocols.wire.scpi_errors import ScpiError, printable
 from protocols.wire.scpi_stream import Plane
 
-__all__ = ["SYSTEM_COMMANDS"]
+__all__ = ["MAX_FRAMES_BYTES", "SYSTEM_COMMANDS"]
+
+MAX_FRAMES_BYTES = 4 << 20
+"""Most bytes of frames in one response, 4 MiB; what is left comes with the next one."""
 
 _VERSION = b"1999.0"  # of SCPI
 _HOLDER = "a session of the control plane"  # who asked for a lease without saying so
@@ -106,7 +109,10 @@ def _frames(bench: Bench, call: Call) -> bytes:
     data = call.arguments.block()
     if bench.framed:
         raise ScpiError(-221, "a frame within a frame")
-    return answer(bench.session.frames(data))
+    bench.frames_left += bench.session.frames(data)
+    part = bytes(bench.frames_left[:MAX_FRAMES_BYTES])
+    del bench.frames_left[:MAX_FRAMES_BYTES]
+    return answer(part)
 
 
 SYSTEM_COMMANDS: dict[str, Entry] = {

@@ -4,136 +4,45 @@ from __future__ import annotations
 
 import json
 import math
-import random
-from collections.abc import Callable, Mapping
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from drivers import translate
-from drivers.faults import error_to_wire
-from drivers.instrument import _TREE, Instrument, InstrumentStream, power_on_settings
-from hil import Chip, ChipInfo
+from drivers.dispatcher import Dispatcher
+from drivers.emulator import DeviceEmulator
+from drivers.instrument import Instrument, power_on_settings
+from drivers.instrument_stream import InstrumentStream
+from hil import Chip, ChipInfo, CoreSettings
 from hil.errors import DeviceFaultError
 from protocols import wire as wire_folder
-from protocols.wire import messages as wire
 from protocols.wire.scpi import encode_command, parse_response
-from protocols.wire.scpi_data import Value, value_of
+from protocols.wire.scpi_data import value_of
 from protocols.wire.scpi_errors import ScpiError
-from protocols.wire.scpi_fuzz import scpi_inputs
-from protocols.wire.scpi_stream import Plane
 
 COLS = 5
 VECTORS = json.loads((Path(wire_folder.__path__[0]) / "scpi_vectors.json").read_text("utf-8"))
 
 
 class Desk:
-    """A device with one lease and a mutation counter, in the plainest form that obeys the rules."""
+    """A device and the instruments of its sessions."""
 
     def __init__(self, chip: Chip) -> None:
         self.chip = chip
-        self.owner: Session | None = None
-        self.holder = ""
-        self.token = 0
-        self.mutation = 0
+        self.device = Dispatcher(chip, boot=1)
         self.power_on = power_on_settings(chip)
 
+    def stream(self, clock: Callable[[], float] = lambda: 0.0) -> InstrumentStream:
+        return InstrumentStream(DeviceEmulator(self.device), self.power_on, clock=clock)
+
     def open(self) -> Instrument:
-        return Instrument(Session(self), self.power_on)
-
-
-class Session:
-    """One session on a desk."""
-
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-        self.blocks: list[bytes] = []
+        return self.stream().instrument
 
     @property
-    def info(self) -> ChipInfo:
-        return self.desk.chip.info
-
-    @property
-    def token(self) -> int:
-        return self.desk.token if self.desk.owner is self else 0
-
-    @property
-    def last_mutation(self) -> int:
-        return self.desk.mutation
-
-    def frames(self, data: bytes) -> bytes:
-        self.blocks.append(data)
-        return data[::-1]
-
-    def statistics(self) -> Mapping[str, int]:
-        return {"requests": 7, "dropped": 1}
-
-    def ask(self, core: int, message: wire.Message) -> wire.Message:
-        try:
-            return self._ask(core, message)
-        except Exception as error:  # noqa: BLE001 - as the device does
-            return error_to_wire(error)
-
-    def _ask(self, core: int, message: wire.Message) -> wire.Message:  # noqa: PLR0911, PLR0912
-        desk, cores = self.desk, self.desk.chip.cores
-        match message:
-            case wire.CapabilitiesRequest():
-                return wire.CapabilitiesReply(json=self.info.model_dump_json().encode())
-            case wire.LockRequest():
-                granted = message.takeover or desk.owner in (None, self)
-                if granted:
-                    desk.owner, desk.holder, desk.token = self, message.holder, desk.token + 1
-                return wire.LockReply(
-                    granted=granted,
-                    token=desk.token,
-                    holder=desk.holder,
-                    last_mutation=desk.mutation,
-                )
-            case wire.UnlockRequest():
-                desk.owner, desk.holder = None, ""
-                return wire.UnlockReply()
-            case wire.OwnerRequest():
-                return wire.OwnerReply(holder=desk.holder, token=desk.token)
-            case wire.MutationRequest():
-                known = 0 < message.mutation <= desk.mutation
-                fate = wire.Fate.DONE if known else wire.Fate.NEVER
-                return wire.MutationReply(fate=fate, pulses=0, at_s=0.0)
-            case wire.SafeStateRequest():
-                for k in range(len(cores)) if core == wire.ALL_CORES else [core]:
-                    cores[k].safe_state()
-                return wire.SafeStateReply()
-            case wire.StatusRequest():
-                return translate.status_to_wire(cores[core].status())
-            case wire.TemperatureRequest():
-                status = cores[core].status()
-                return wire.TemperatureReply(
-                    temperature_kelvin=status.temperature_kelvin, at_s=status.now_s
-                )
-            case wire.NowRequest():
-                return wire.NowReply(now_s=cores[core].now_s())
-            case wire.SettingsRequest():
-                return translate.settings_to_wire(cores[core].info, cores[core].settings())
-            case wire.ConfigureRequest():
-                if not message.token or message.token != self.token:
-                    return refusal(f"the lease of {desk.holder or 'nobody'} is in the way")
-                assert message.mutation == desk.mutation + 1
-                desk.mutation += 1
-                cores[core].configure(translate.settings_from_wire(cores[core].info, message))
-                return wire.ConfigureReply()
-        raise AssertionError(message)
-
-
-def refusal(text: str) -> wire.ErrorReply:
-    return wire.ErrorReply(
-        error_class=wire.ErrorClass.UNAVAILABLE,
-        status=wire.Status.NOT_OWNER,
-        effect=wire.Effect.NONE,
-        text=text,
-        fields=b"{}",
-    )
+    def mutation(self) -> int:
+        return self.device.ledger.last
 
 
 @pytest.fixture
@@ -290,9 +199,16 @@ def test_reset_restores_the_settings_of_power_on_and_touches_no_cell(desk, owner
 
 
 def test_a_failure_on_the_way_of_a_reset_still_ends_safe(desk, owner):
-    desk.chip.cores[0].fault = DeviceFaultError("a register is stuck")
-    assert send(owner, "*RST") != []
-    assert desk.chip.cores[1].executed[-1] == "safe_state" or not desk.chip.cores[1].safe
+    left, right = desk.chip.cores
+
+    def configure(settings: CoreSettings) -> None:
+        right.safe = False
+        raise DeviceFaultError("a register is stuck")
+
+    right._do_configure = configure
+    assert send(owner, "*RST") == [-240]
+    assert left.safe
+    assert right.safe
 
 
 def test_measurements_and_counters(desk):
@@ -305,7 +221,10 @@ def test_measurements_and_counters(desk):
     assert math.isnan(counters[4])
     assert ask(instrument, "CONF:RANG:CAT?") == [0.1, 1.0]
     assert ask(instrument, "CONF:RANG? MAX") == [1]
-    assert ask(instrument, "DIAG:LINK?") == ["requests", 7, "dropped", 1]
+    counters = ask(instrument, "DIAG:LINK?")
+    assert dict(zip(counters[::2], counters[1::2], strict=True)) == dict(
+        instrument.bench.session.statistics()
+    )
 
 
 def test_the_self_test_finds_a_broken_core_and_touches_no_cell(desk):
@@ -334,65 +253,8 @@ def test_answers_of_one_message_come_in_order_with_semicolons(desk):
     assert ask(instrument, "SYST:ERR:COUN?") == [0]
 
 
-def test_a_frame_crosses_in_a_block_and_not_within_itself(desk):
-    instrument = desk.open()
-    block: Value = b"\x00\n;frame"
-    assert ask(instrument, encode_command("DIAG:FRAM?", block).decode("latin1")) == [block[::-1]]
-    assert instrument.execute_framed("DIAG:FRAM? #15abcde;*OPC?") == b"1"
-    assert errors(instrument) == [-221]
-
-
-def test_a_stream_changes_its_plane_by_command_or_by_a_zero_byte(desk):
-    instrument = desk.open()
-    stream = InstrumentStream(instrument)
-    assert stream.receive(b"*OPC?\r\nSYST:COMM:MODE BIN\nab") == b"1\nba"
-    assert stream.plane is Plane.BINARY
-    assert stream.receive(b"*OPC?\n") == b"\n?CPO*"
-    instrument.bench.session.frames = lambda _: instrument.execute_framed("SYST:COMM:MODE TEXT")
-    assert stream.receive(b"frame") == b""
-    assert stream.receive(b"SYST:COMM:MODE?\n") == b"TEXT\n"
-    assert stream.receive(b"junk\x00") == b""
-    assert stream.plane is Plane.BINARY
-
-
-def test_a_stream_that_falls_silent_within_a_message_starts_anew(desk):
-    stream = InstrumentStream(desk.open())
-    stream.receive(b"DIAG:FRAM? #3999half a fra")
-    stream.lapse()
-    assert stream.receive(b"SYST:ERR?\n").startswith(b"-365,")
-    assert stream.receive(b"x" * (1 << 21) + b"\nSYST:ERR?\n").startswith(b"-363,")
-
-
-def test_what_is_no_error_of_ours_is_a_system_error(desk):
-    instrument = desk.open()
-
-    def broken(core: int, message: wire.Message) -> wire.Message:
-        raise KeyError("surprise")
-
-    instrument.bench.session.ask = broken
-    assert instrument.execute(b"*OPC?") == b""
-    assert instrument.bench.status.take_error().number == -310
-
-
 def test_an_error_of_the_transport_shows_in_the_status_byte(desk):
     instrument = desk.open()
     assert instrument.status_byte(message_available=True) == 16
     instrument.report(ScpiError(-410))
     assert instrument.status_byte() == 4
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_no_bytes_pulse_read_or_configure_a_chip_without_the_lease(desk, seed):
-    stream = InstrumentStream(desk.open())
-    headers = [p.replace("[", "").replace("]", "").replace("#", "2") for p in _TREE.patterns]
-    generator = random.Random(seed)
-    for data in islice(scpi_inputs(seed), 300):
-        text = generator.choice(headers).encode() + generator.choice([b" ", b"\n"]) + data
-        if b"REQ" not in text.upper():
-            stream.receive(text)
-    assert not {"program", "read", "mvm", "configure", "wait"} & {
-        v for c in executed(desk) for v in c
-    }
-    stream = InstrumentStream(desk.open())
-    stream.receive(b"\n*CLS\n")
-    assert stream.receive(b"*OPC?\n") == b"1\n"

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from drivers import instrument
+from drivers import instrument, instrument_system
 from protocols import wire
 from protocols.wire import scpi, scpi_errors, scpi_status, scpi_stream
 
 CHAPTER = (
     (Path(wire.__path__[0]) / "SPEC.md")
     .read_text(encoding="utf-8")
-    .partition("## Control plane")[2]
+    .partition(". Control plane")[2]
 )
 ROWS = re.findall(r"^\| `([^`]+)` \|([^|]*)\|", CHAPTER, re.MULTILINE)
 
@@ -39,6 +39,7 @@ def test_every_error_has_its_text():
     [
         scpi_stream.MAX_MESSAGE_BYTES,
         instrument.MAX_RESPONSE_BYTES,
+        instrument_system.MAX_FRAMES_BYTES,
         scpi.MAX_COMMANDS,
         scpi.MAX_PARAMETERS,
         scpi_status.QUEUE_LENGTH,

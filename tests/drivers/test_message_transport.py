@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drivers import instrument_system
 from drivers.board import open_board
 from drivers.emulator import DeviceEmulator
-from drivers.instrument import Instrument
+from drivers.instrument import Instrument, power_on_settings
 from drivers.message_transport import MessageTransport
 from hil import CellRead, Chip, ChipInfo, MvmRequest, Pulse, PulseFamily
 from hil.errors import CoreUnavailableError
@@ -47,6 +48,7 @@ class Channel:
         self.part = part
         self.sent: list[bytes] = []
         self.deaf = 0
+        self.longest = 0
         self.closed = 0
 
     def send(self, message: bytes) -> None:
@@ -57,7 +59,11 @@ class Channel:
         if self.deaf:
             self.deaf -= 1
             return b"", False
-        return self.exchange.read(self.part) if self.exchange.message_available else (b"", False)
+        if not self.exchange.message_available:
+            return b"", False
+        data, end = self.exchange.read(self.part)
+        self.longest = max(self.longest, len(data))
+        return data, end
 
     def close(self) -> None:
         self.closed += 1
@@ -77,9 +83,9 @@ def connect(make_cells: Callable[[], Chip]) -> Callable[..., Channel]:
     return make
 
 
-def test_a_board_behind_messages_answers_like_the_chip_itself(make_cells, connect):
+def test_a_board_behind_messages_answers_like_the_chip_itself(make_cells):
     direct, inner = make_cells(), make_cells()
-    channel = connect(DeviceEmulator(inner).receive, part=100)
+    channel = Channel(Instrument(DeviceEmulator(inner), power_on_settings(inner)), part=100)
     board = open_board(MessageTransport(channel), address="visa:test")
     assert board.info.cores[0].rows == direct.info.cores[0].rows
     pulse = Pulse(
@@ -117,6 +123,18 @@ def test_every_byte_comes_back_in_order_whatever_the_sizes(writes, part, max_byt
     assert back == whole
     assert all(len(message) <= max_bytes for message in channel.sent)
     assert channel.instrument.bench.status.errors == 0
+
+
+def test_what_does_not_fit_a_response_comes_with_the_next(make_cells, monkeypatch):
+    monkeypatch.setattr(instrument_system, "MAX_FRAMES_BYTES", 100)
+    direct, inner = make_cells(), make_cells()
+    channel = Channel(Instrument(DeviceEmulator(inner), power_on_settings(inner)), part=1 << 20)
+    board = open_board(MessageTransport(channel), address="visa:test")
+    request = MvmRequest(input_codes=np.ones((64, 6), np.int16))
+    answers = [chip.cores[0].mvm(request).output_codes for chip in (direct, board)]
+    np.testing.assert_array_equal(*answers)
+    assert channel.longest <= 100 + len(b"#3100\n")
+    board.close()
 
 
 def test_what_the_device_says_unasked_is_fetched(connect):

@@ -52,7 +52,7 @@ class Forgetful(PlaneDemultiplexer):
     """Loses what a call left unfinished."""
 
     def feed(self, data: bytes) -> None:
-        self.lapse()
+        self._splitter.drop()
         super().feed(data)
 
 
