@@ -12,9 +12,7 @@ from protocols import wire
 from protocols.wire import scpi, scpi_errors, scpi_status, scpi_stream
 
 CHAPTER = (
-    (Path(wire.__path__[0]) / "SPEC.md")
-    .read_text(encoding="utf-8")
-    .partition(". Control plane")[2]
+    (Path(wire.__path__[0]) / "SPEC.md").read_text(encoding="utf-8").partition(". Control plane")[2]
 )
 ROWS = re.findall(r"^\| `([^`]+)` \|([^|]*)\|", CHAPTER, re.MULTILINE)
 

@@ -30,7 +30,7 @@ from protocols.wire.messages import (
 from protocols.wire.vocabulary import Distribution, Effect, ErrorClass, Fate, Status
 
 SPEC = (Path(wire.__path__[0]) / "SPEC.md").read_text(encoding="utf-8")
-BINARY = SPEC.partition("## Control plane")[0]
+BINARY = SPEC.partition("## 14. Control plane")[0]
 MESSAGES, _, EVENT_PART = BINARY.partition("\nEvents:\n")
 
 
