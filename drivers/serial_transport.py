@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from drivers.board import LinkTiming, open_board
 from drivers.ports import DescriptorTransport, lock_holder
+from drivers.ports_options import BOARD_OPTIONS, lease_of, patience_of
 from hil.address import Address
 from hil.core import Chip
 from hil.errors import CoreUnavailableError, RequestError
@@ -35,21 +36,22 @@ _CFLAG = 2  # index of the control flags in what termios gives
 def open_serial(address: Address) -> Chip:
     """Open "serial:PORT?key=value&...".
 
-    Options: baud (default 3000000), rtscts=1 (flow control by RTS and CTS), base_s (patience).
+    Options: baud (default 3000000), rtscts=1 (flow control), and those of every board.
 
     Raises:
         RequestError: An option is unknown or out of range.
         CoreUnavailableError: The port is missing, in use, or no serial port.
         CoreTimeoutError: Nothing answers.
     """
-    address.refuse_unknown(("baud", "rtscts", "base_s"))
+    address.refuse_unknown(("baud", "rtscts", *BOARD_OPTIONS))
     if not address.target:
         raise RequestError(f"address {address.text!r} names no port; write serial:/dev/ttyUSB0")
     baud = address.integer("baud", DEFAULT_BAUD, 50, 50_000_000)
     rtscts = address.choice("rtscts", "0", ("0", "1")) == "1"
-    timing = serial_timing(baud, base_s=address.number("base_s", 5.0, 0.01, 3600.0))
+    timing = serial_timing(baud, base_s=patience_of(address))
+    lease = lease_of(address)
     transport = open_serial_port(Path(address.target), baud=baud, rtscts=rtscts)
-    return open_board(transport, address=address.text, timing=timing)
+    return open_board(transport, address=address.text, timing=timing, lease=lease)
 
 
 def serial_timing(baud: int, *, base_s: float) -> LinkTiming:

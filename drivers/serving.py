@@ -24,6 +24,8 @@ from hil.errors import RequestError
 __all__ = ["BoardServer"]
 
 READ_BYTES = 1 << 16
+SLICE_S = 1e-3
+"""How long requests are executed before the lines are looked at again, s."""
 LOOK_S = 0.02
 """How often a pseudo-terminal without a host is looked at, s."""
 
@@ -125,8 +127,14 @@ class BoardServer:
         for terminal in self._terminals:
             if terminal.descriptor not in self._lines and terminal.has_host():
                 self._open(terminal.descriptor)
+        for line in list(self._lines.values()):
+            line.deliver(self._clock())
+        self._board.device.tick()
+        until_s = self._clock() + SLICE_S
+        while self._board.work() and self._clock() < until_s:
+            pass
         for descriptor in list(self._lines):
-            self._serve(descriptor)
+            self._answer(descriptor)
 
     def close(self) -> None:
         """End every session, and everything that listens; twice is fine."""
@@ -142,8 +150,13 @@ class BoardServer:
         self._selector.close()
 
     def _patience_s(self) -> float | None:
+        device = self._board.device
+        if device.busy:
+            return 0.0
         due = [t for line in self._lines.values() if (t := line.due_s()) is not None]
         limits = [max(0.0, min(due) - self._clock())] if due else []
+        if device.due_s is not None:
+            limits.append(device.due_s)
         if any(t.descriptor not in self._lines for t in self._terminals):
             limits.append(LOOK_S)
         return min(limits, default=None)
@@ -178,10 +191,8 @@ class BoardServer:
         else:
             self._close(descriptor)
 
-    def _serve(self, descriptor: int) -> None:
+    def _answer(self, descriptor: int) -> None:
         line = self._lines[descriptor]
-        for data in line.arrivals(self._clock()):
-            line.answer(line.serve(data), self._clock())
         line.collect(self._clock())
         if line.unsent and not (self._send(descriptor, line) and self._has_host(descriptor)):
             self._close(descriptor)

@@ -6,37 +6,23 @@ leases. What the cells hold stays, and a start has a boot id of its own.
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import replace
+from collections.abc import Callable
 from typing import final
 
-import numpy as np
-from typing_extensions import override
-
+from drivers.device_memory import DeviceMemory
+from drivers.dispatcher import Dispatcher
 from drivers.emulator import DeviceEmulator
 from drivers.fault_plan import FaultCounts, FaultPlan
-from hil.core import (
-    CellRead,
-    Chip,
-    Core,
-    CoreSettings,
-    CoreStatus,
-    MvmRequest,
-    MvmResult,
-    ProgramResult,
-    Pulse,
-    ReadResult,
-)
+from drivers.instrument import power_on_settings
+from drivers.instrument_stream import InstrumentStream
+from drivers.serving_brownout import PowerLoss, with_brownout
+from hil.core import Chip, Pulse
 
-__all__ = ["BoardStream", "EmulatedBoard", "PowerLoss"]
+__all__ = ["BoardStream", "EmulatedBoard"]
 
 BOOT_TEXT = b"\r\nboot: power good\r\nboot: clocks locked\r\nboot: cores idle\r\n"
 
 _DELIMITER = b"\x00"
-
-
-class PowerLoss(BaseException):
-    """The supply broke down while a request was being executed."""
 
 
 @final
@@ -45,31 +31,50 @@ class EmulatedBoard:
 
     Attributes:
         counts: Resets and brown-outs so far.
-        boot: Id of the present start.
+        device: What executes the requests of all streams.
     """
 
-    def __init__(self, chip: Chip, *, plan: FaultPlan | None = None) -> None:
-        """Serve `chip` with the board's faults of `plan`."""
+    def __init__(
+        self,
+        chip: Chip,
+        *,
+        plan: FaultPlan | None = None,
+        memory: DeviceMemory | None = None,
+        admit: Callable[[int, Pulse], None] | None = None,
+    ) -> None:
+        """Serve `chip` with the board's faults of `plan`; `memory` outlives the process.
+
+        `admit` is the board's own limit on pulses, see `Dispatcher`.
+        """
         self.counts = FaultCounts()
-        self.boot = secrets.randbits(63)
         self._plan = plan or FaultPlan()
         fails_at = self._plan.brownout_mid_program
-        self._chip = chip if not fails_at else _with_brownout(chip, fails_at, self._plan.seed)
+        if fails_at:
+            chip = with_brownout(chip, fails_at, self._plan.seed)
+        self.device = Dispatcher(chip, memory=memory, admit=admit)
+        self._power_on = power_on_settings(chip)
         self._streams: list[BoardStream] = []
         self._frames = 0  # since the last start
 
     def open_stream(self) -> BoardStream:
         """Return a new byte stream; its session is its own, the cores are shared."""
-        stream = BoardStream(self)
+        stream = BoardStream(
+            self, InstrumentStream(DeviceEmulator(self.device), self._power_on), self.greeting
+        )
         self._streams.append(stream)
         return stream
 
-    def device(self) -> DeviceEmulator:
-        """Return the device's end of a stream as it is after a start."""
-        return DeviceEmulator(self._chip, boot=self.boot)
+    def work(self) -> bool:
+        """Execute one step of what waits; return whether there was one."""
+        try:
+            return self.device.work()
+        except PowerLoss:
+            self.lose_power()
+            return True
 
+    @property
     def greeting(self) -> bytes:
-        """Return what the board prints when it starts, possibly nothing."""
+        """What the board prints when it starts, possibly nothing."""
         return BOOT_TEXT if self._plan.boot_text else b""
 
     def frames_left(self) -> int | None:
@@ -77,25 +82,25 @@ class EmulatedBoard:
         after = self._plan.reset_after
         return after - self._frames if after else None
 
-    def count_frames(self, frames: int) -> None:
-        """Note frames that were taken; reset when the plan says so."""
+    def count_frames(self, frames: int) -> bool:
+        """Note frames that were taken; reset when the plan says so, and tell whether it did."""
         self._frames += frames
-        if self.frames_left() == 0:
-            self.counts.resets += 1
-            self.restart()
+        if self.frames_left() != 0:
+            return False
+        self.counts.resets += 1
+        self._restart()
+        return True
 
     def lose_power(self) -> None:
         """Start again after a brown-out."""
         self.counts.brownouts += 1
-        self.restart()
+        self._restart()
 
-    def restart(self) -> None:
-        """Forget what a board keeps without battery; begin with a new boot id."""
+    def _restart(self) -> None:
         self._frames = 0
-        self.boot = secrets.randbits(63)
-        self._chip.safe_state()
+        self.device.power_cycle()
         for stream in self._streams:
-            stream.restart()
+            stream.greet(self.greeting)
 
     def release(self, stream: BoardStream) -> None:
         """Forget a stream that was closed."""
@@ -105,28 +110,24 @@ class EmulatedBoard:
 
 @final
 class BoardStream:
-    """One byte stream of a board: bytes in, bytes out."""
+    """One byte stream of a board: bytes in, bytes out; the board's `work` executes between."""
 
-    def __init__(self, board: EmulatedBoard) -> None:
+    def __init__(self, board: EmulatedBoard, planes: InstrumentStream, greeting: bytes) -> None:
         self._board = board
-        self._device = board.device()
-        self._pending = board.greeting()
+        self._planes = planes
+        self._greeting = greeting
 
-    def receive(self, data: bytes) -> bytes:
-        """Take bytes from the host; return the bytes to answer, possibly none."""
+    def accept(self, data: bytes) -> None:
+        """Take bytes from the host; what is urgent acts at once."""
         while data:
             part, data = self._until_reset(data)
             try:
-                self._pending += self._device.receive(part)
+                self._planes.accept(part)
             except PowerLoss:
                 self._board.lose_power()
-                data = b""  # what was on its way found no board
-            else:
-                boot = self._board.boot
-                self._board.count_frames(part.count(_DELIMITER))
-                if self._board.boot != boot:
-                    data = b""
-        return self.take_output()
+                return  # what was on its way found no board
+            if self._board.count_frames(part.count(_DELIMITER)):
+                return
 
     def _until_reset(self, data: bytes) -> tuple[bytes, bytes]:
         left = self._board.frames_left()
@@ -140,87 +141,22 @@ class BoardStream:
         return data[: end + 1], data[end + 1 :]
 
     def take_output(self) -> bytes:
-        """Return what waits to be sent without a request: boot text."""
-        data, self._pending = self._pending, b""
-        return data
+        """Return what waits to be sent; while there is something, there may be more."""
+        greeting, self._greeting = self._greeting, b""
+        try:
+            return greeting + self._planes.take_output()
+        except PowerLoss:
+            self._board.lose_power()
+            return b""
 
-    def restart(self) -> None:
-        """Lose session and unsent replies; the board was reset."""
-        self._device = self._board.device()
-        self._pending = self._board.greeting()
+    def greet(self, text: bytes) -> None:
+        """Say `text` first: the board has started."""
+        self._greeting = text
 
     def close(self) -> None:
-        """End the session; the host is gone."""
+        """End the session and free its lease; the host is gone."""
         self._board.release(self)
-
-
-def _with_brownout(chip: Chip, fails_at: int, seed: int) -> Chip:
-    counter = _Counter(fails_at, seed)
-    return replace(chip, cores=tuple(_FailingCore(core, counter) for core in chip.cores))
-
-
-class _Counter:
-    """Counts the pulse requests of a chip down to the one that fails."""
-
-    def __init__(self, left: int, seed: int) -> None:
-        self.left = left
-        self._generator = np.random.Generator(np.random.Philox(seed))
-
-    def pulses_before_failure(self, pulse: Pulse) -> int | None:
-        """Return how many entries of this request are applied before the power fails."""
-        self.left -= 1
-        return int(self._generator.integers(len(pulse.rows) + 1)) if self.left == 0 else None
-
-
-class _FailingCore(Core):
-    """A core whose supply breaks down in the middle of one pulse request."""
-
-    def __init__(self, inner: Core, counter: _Counter) -> None:
-        super().__init__(inner.info)
-        self._inner = inner
-        self._counter = counter
-
-    @override
-    def _do_program(self, pulse: Pulse) -> ProgramResult:
-        applied = self._counter.pulses_before_failure(pulse)
-        if applied is None:
-            return self._inner.program(pulse)
-        names = ("device", "rows", "cols", "amplitude", "width", "count")
-        self._inner.program(replace(pulse, **{n: getattr(pulse, n)[:applied] for n in names}))
-        raise PowerLoss
-
-    @override
-    def _do_read(self, request: CellRead) -> ReadResult:
-        return self._inner.read(request)
-
-    @override
-    def _do_mvm(self, request: MvmRequest) -> MvmResult:
-        return self._inner.mvm(request)
-
-    @override
-    def _do_configure(self, settings: CoreSettings) -> None:
-        self._inner.configure(settings)
-
-    @override
-    def _do_status(self) -> CoreStatus:
-        return self._inner.status()
-
-    @override
-    def _do_settings(self) -> CoreSettings:
-        return self._inner.settings()
-
-    @override
-    def _do_wait(self, seconds: float) -> float:
-        return self._inner.wait(seconds)
-
-    @override
-    def _do_now_s(self) -> float:
-        return self._inner.now_s()
-
-    @override
-    def _do_safe_state(self) -> None:
-        self._inner.safe_state()
-
-    @override
-    def _do_close(self) -> None:
-        self._inner.close()
+        try:
+            self._planes.close()
+        except PowerLoss:
+            self._board.lose_power()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from drivers.device_memory import DeviceMemory
 from drivers.fault_plan import FaultPlan
 from drivers.serial_transport import USABLE_SHARE
 from drivers.serving import BoardServer
@@ -16,6 +18,7 @@ from drivers.serving_board import EmulatedBoard
 from drivers.serving_line import BITS_PER_BYTE, LineSettings
 from drivers.serving_state import kept_chip
 from drivers.socket_transport import split_host_port
+from hil.device_limits import device_admission
 from hil.errors import RequestError
 
 __all__ = ["Serving", "serve_address"]
@@ -36,6 +39,7 @@ class Serving:
         faults: Fault plan: "key=value,..." or a TOML file.
         state: File in which the cells are kept.
         mutations: File in which the board remembers its mutations.
+        limits: Pulse limits of the board; None are those of its model.
     """
 
     core: str
@@ -48,6 +52,7 @@ class Serving:
     faults: str = ""
     state: Path | None = None
     mutations: Path | None = None
+    limits: Path | None = None
 
 
 def serve_address(ready: Callable[[dict[str, Any]], None], **options: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of Serving
@@ -64,8 +69,13 @@ def serve_address(ready: Callable[[dict[str, Any]], None], **options: Any) -> di
     place = _checked(wanted)
     plan = FaultPlan.parse(wanted.faults)
     settings = LineSettings(baud=wanted.baud, latency_s=wanted.latency_s, plan=plan)
-    with kept_chip(wanted.core, wanted.state) as chip:
-        board = EmulatedBoard(chip, plan=plan)
+    with ExitStack() as stack:
+        memory = None
+        if wanted.mutations is not None:
+            memory = stack.enter_context(closing(DeviceMemory(wanted.mutations)))
+        chip = stack.enter_context(kept_chip(wanted.core, wanted.state))
+        admit = device_admission(chip.info, wanted.limits)
+        board = EmulatedBoard(chip, plan=plan, memory=memory, admit=admit)
         server = BoardServer(board, settings)
         try:
             addresses = []

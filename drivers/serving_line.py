@@ -68,22 +68,19 @@ class HostLine:
         for piece in self._to_board.feed(data):
             self._inward.put(piece.data, now_s, hold_s=piece.hold_s)
 
-    def arrivals(self, now_s: float) -> list[bytes]:
-        """Return what has reached the board; hand each part to `serve`."""
-        return self._inward.take(now_s)
-
-    def serve(self, data: bytes) -> bytes:
-        """Let the board answer."""
-        return self._stream.receive(data)
-
-    def answer(self, data: bytes, now_s: float) -> None:
-        """Put the board's bytes on the line to the host."""
-        for piece in self._to_host.feed(data):
-            self._outward.put(piece.data, now_s, hold_s=piece.hold_s)
+    def deliver(self, now_s: float) -> None:
+        """Give the board what has reached it."""
+        for data in self._inward.take(now_s):
+            self._stream.accept(data)
 
     def collect(self, now_s: float) -> None:
-        """Move what has reached the host's end, and what the board says unasked."""
-        self.answer(self._stream.take_output(), now_s)
+        """Put what the board says on the line, and move what has reached the host's end."""
+        while len(self.unsent) + self._outward.waiting < MAX_OUTWARD_BYTES:
+            said = self._stream.take_output()
+            if not said:
+                break
+            for piece in self._to_host.feed(said):
+                self._outward.put(piece.data, now_s, hold_s=piece.hold_s)
         for data in self._outward.take(now_s):
             self.unsent += data
 

@@ -6,6 +6,7 @@ import socket
 
 from drivers.board import LinkTiming, open_board
 from drivers.ports import DescriptorTransport
+from drivers.ports_options import BOARD_OPTIONS, lease_of, patience_of
 from hil.address import Address
 from hil.core import Chip
 from hil.errors import CoreUnavailableError, RequestError
@@ -20,23 +21,24 @@ CONNECT_S = 5.0
 def open_tcp(address: Address) -> Chip:
     """Open "tcp:HOST:PORT?key=value&...".
 
-    Options: rate (slowest rate to expect, bytes/s; default 1e6), base_s (patience).
+    Options: rate (slowest rate to expect, bytes/s; default 1e6), and those of every board.
 
     Raises:
         RequestError: No host and port, or an option is unknown or out of range.
         CoreUnavailableError: Nothing listens there.
         CoreTimeoutError: Nothing answers.
     """
-    address.refuse_unknown(("rate", "base_s"))
+    address.refuse_unknown(("rate", *BOARD_OPTIONS))
     try:
         host, port = split_host_port(address.target)
     except RequestError as error:
         raise RequestError(f"address {address.text!r}: {error}") from error
     timing = LinkTiming(
-        base_s=address.number("base_s", 5.0, 0.01, 3600.0),
+        base_s=patience_of(address),
         bytes_per_s=address.number("rate", DEFAULT_BYTES_PER_S, 1.0, 1e12),
     )
-    return open_board(connect(host, port), address=address.text, timing=timing)
+    lease = lease_of(address)
+    return open_board(connect(host, port), address=address.text, timing=timing, lease=lease)
 
 
 def connect(host: str, port: int, *, limit_s: float = CONNECT_S) -> DescriptorTransport:

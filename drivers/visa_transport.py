@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from drivers.board import LinkTiming, open_board
 from drivers.message_transport import MessageTransport
 from drivers.ports import DescriptorTransport
+from drivers.ports_options import BOARD_OPTIONS, lease_of, patience_of
 from drivers.serial_transport import DEFAULT_BAUD, open_serial_port, serial_timing
 from drivers.socket_transport import DEFAULT_BYTES_PER_S
 from drivers.transport import Transport
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open_visa"]
 
-_OPTIONS = ("backend", "baud", "rtscts", "rate", "base_s")
+_OPTIONS = ("backend", "baud", "rtscts", "rate", *BOARD_OPTIONS)
 _OPEN_MS = 5000
 
 
@@ -40,7 +41,7 @@ def open_visa(address: Address) -> Chip:
     """Open "visa:RESOURCE?key=value&...".
 
     Options: backend (of PyVISA; default @py, PyVISA-py), baud and rtscts (ASRL), rate (slowest rate
-    to expect of any other, bytes/s), base_s (patience).
+    to expect of any other, bytes/s), and those of every board.
 
     Raises:
         RequestError: The resource is no name that VISA knows, or an option is unknown.
@@ -49,7 +50,7 @@ def open_visa(address: Address) -> Chip:
     """
     address.refuse_unknown(_OPTIONS)
     name = _parsed(address)
-    base_s = address.number("base_s", 5.0, 0.01, 3600.0)
+    base_s, lease = patience_of(address), lease_of(address)
     baud = address.integer("baud", DEFAULT_BAUD, 50, 50_000_000)
     rate = address.number("rate", DEFAULT_BYTES_PER_S, 1.0, 1e12)
     timing = LinkTiming(base_s=base_s, bytes_per_s=rate)
@@ -61,9 +62,10 @@ def open_visa(address: Address) -> Chip:
             open_serial_port(Path(str(vars(name)["board"])), baud=baud, rtscts=rtscts),
             address=address.text,
             timing=timing,
+            lease=lease,
         )
     transport = _open_resource(address, name, backend)
-    return open_board(transport, address=address.text, timing=timing)
+    return open_board(transport, address=address.text, timing=timing, lease=lease)
 
 
 def _parsed(address: Address) -> ResourceName:

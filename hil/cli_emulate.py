@@ -54,6 +54,13 @@ def emulate(
         Path | None,
         typer.Option(metavar="FILE", help="Remember mutations there, also when killed."),
     ] = None,
+    limits: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Pulse limits that the board enforces itself.  \\[default: those of its model]",
+        ),
+    ] = None,
 ) -> None:
     """Serve any chip as a board: real bytes from a process of its own, until it is ended.
 
@@ -83,6 +90,7 @@ def emulate(
         faults=faults,
         state=state,
         mutations=mutations,
+        limits=limits,
     )
     shown = ", ".join(f"{name} {count}" for name, count in counted.items() if count)
     say(f"ended, the chip is in its safe state; {shown or 'no host came'}")
