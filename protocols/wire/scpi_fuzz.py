@@ -1,13 +1,15 @@
 """SCPI fuzzing: bytes from anywhere against the laws of the control plane's decoder. No I/O.
 
-`fuzz_scpi` checks one input and is what a fuzzer calls; `scpi_inputs` makes inputs that reach
-deep, for machines that have no fuzzer.
+`check_scpi` judges one input and is what a fuzzer calls; `fuzz_scpi` feeds it inputs that reach
+deep, repeated by their seed.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 
 from protocols.wire.errors import LocalProtocolError
 from protocols.wire.scpi import encode_command, encode_data, parse_message, parse_response
@@ -19,7 +21,7 @@ from protocols.wire.scpi_stream import (
     ProgramText,
 )
 
-__all__ = ["fuzz_scpi", "scpi_inputs"]
+__all__ = ["ScpiFuzzReport", "check_scpi", "fuzz_scpi", "scpi_inputs"]
 
 _MAX_BYTES = 256  # small, so that inputs reach the limit
 _HEADERS = ("*IDN?", "*ESE", ":SYST:ERR?", "CORE2:CONF:GAIN", "DIAG:FRAM?", "x", "SYSTem:LOCK:REQ?")
@@ -29,26 +31,69 @@ _SCRAPS = (
 )
 
 
-def fuzz_scpi(data: bytes) -> int:
-    """Feed `data` whole and byte by byte, parse every message; return the messages found.
+@dataclass(frozen=True, kw_only=True)
+class ScpiFuzzReport:
+    """What a run has seen.
+
+    Attributes:
+        cases: Inputs fed, each whole and byte by byte.
+        fed_bytes: Their bytes.
+        messages: Program messages that came out.
+        peak_bytes: Most bytes that the decoder held.
+    """
+
+    cases: int
+    fed_bytes: int
+    messages: int
+    peak_bytes: int
+
+
+def fuzz_scpi(
+    *, seed: int, cases: int | None = None, until: Callable[[], bool] | None = None
+) -> ScpiFuzzReport:
+    """Fuzz the decoder of the control plane; return what was seen.
+
+    Args:
+        seed: The same seed feeds the same inputs.
+        cases: How many inputs to feed, unless `until` says when to stop.
+        until: Asked after every input whether to stop (a clock, for example).
 
     Raises:
-        AssertionError: A law is broken: another exception than ScpiError, another result for
-            another split, more memory than one message, or a message that does not come back.
+        AssertionError: A law is broken, see `check_scpi`.
+        Exception: Whatever the decoder let out: that is a finding.
     """
-    whole = _read(data, len(data))
-    if _read(data, 1) != whole:
+    count = fed = messages = peak = 0
+    for data in islice(scpi_inputs(seed), cases):
+        seen = check_scpi(data)
+        count, fed, messages = count + 1, fed + len(data), messages + seen.messages
+        peak = max(peak, seen.peak_bytes)
+        if until is not None and until():
+            break
+    return ScpiFuzzReport(cases=count, fed_bytes=fed, messages=messages, peak_bytes=peak)
+
+
+def check_scpi(data: bytes) -> ScpiFuzzReport:
+    """Feed `data` whole and byte by byte, parse every message; return what was seen.
+
+    Raises:
+        AssertionError: A law is broken: another result for another split, more memory than one
+            message, or a message that does not come back.
+        Exception: Any other than ScpiError is a finding.
+    """
+    whole, _ = _read(data, len(data))
+    again, peak = _read(data, 1)
+    if again != whole:
         raise AssertionError("another split gave other messages")
     messages = [item.text for item in whole if isinstance(item, ProgramText)]
     for text in messages:
         _check_message(text)
-    return len(messages)
+    return ScpiFuzzReport(cases=1, fed_bytes=len(data), messages=len(messages), peak_bytes=peak)
 
 
-def _read(data: bytes, step: int) -> list[ProgramText | BinaryData | str]:
+def _read(data: bytes, step: int) -> tuple[list[ProgramText | BinaryData | str], int]:
     planes = PlaneDemultiplexer(_MAX_BYTES)
     found: list[ProgramText | BinaryData | str] = []
-    binary = b""
+    binary, peak = b"", 0
     for at in range(0, len(data), max(step, 1)):
         planes.feed(data[at : at + max(step, 1)])
         while (item := planes.take()) is not None:
@@ -56,9 +101,10 @@ def _read(data: bytes, step: int) -> list[ProgramText | BinaryData | str]:
                 binary += item.data
             else:
                 found.append(item.text if isinstance(item, ScpiError) else item)
-        if planes.kept_bytes > _MAX_BYTES:
-            raise AssertionError(f"{planes.kept_bytes} bytes are kept")
-    return [*found, BinaryData(binary)]
+        peak = max(peak, planes.kept_bytes)
+        if peak > _MAX_BYTES:
+            raise AssertionError(f"{peak} bytes are kept")
+    return [*found, BinaryData(binary)], peak
 
 
 def _check_message(text: bytes) -> None:
