@@ -9,7 +9,12 @@ import typer
 from hil.address import parse_address
 from hil.cli_costs import show_costs
 from hil.cli_output import emit, say
-from hil.errors import RequestError
+from hil.errors import (
+    CoreTimeoutError,
+    CoreUnavailableError,
+    DeviceFaultError,
+    RequestError,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +52,10 @@ def silicon_without_yes(address: str, *, yes: bool, serial: str | None = None) -
     """
     if yes or _simulated(address):
         return None
-    info = _ask(address)
+    try:
+        info = _ask(address)
+    except (CoreUnavailableError, CoreTimeoutError, DeviceFaultError):
+        return None  # the run finds that out again, and records it; its guard asks for --yes too
     if info.backend.value != "silicon":
         return None
     from hil.guard import ChipBinding, check_binding  # noqa: PLC0415

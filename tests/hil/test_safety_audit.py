@@ -130,13 +130,13 @@ def test_guard_writes_who_opened_with_which_limits_and_what_was_sent():
     pulse = Pulse.of(
         PulseFamily.RESET, device=0, rows=[0, 1, 2], cols=0, amplitude=5, width=1, count=1
     )
-    with open_guard(info, command=("hil", "program", "w.npy")) as guard:
+    with open_guard(info, command=("hil", "program", "w.npy", "--yes")) as guard:
         for outcome in (Outcome.DONE, Outcome.REJECTED, None):
             guard.admit(1, pulse)
             guard.applied(1, pulse, outcome)
         guard.note("lease taken over", holder="ann@lab")
     opened, taken, closed = read_audit(chip_folder(info.serial) / AUDIT_FILE)
-    assert opened["command"] == ["hil", "program", "w.npy"]
+    assert opened["command"] == ["hil", "program", "w.npy", "--yes"]
     assert opened["limits"] == {"source": "hermes.toml", "sha256": guard.limits.sha256}
     assert taken["holder"] == "ann@lab"
     assert closed["pulses"] == [{"core": 1, "family": "reset", "pulses": 6}]

@@ -61,7 +61,7 @@ def chip():
     pulse = Pulse.of(
         PulseFamily.RESET, device=0, rows=[0, 1, 2], cols=0, amplitude=5, width=1, count=2
     )
-    with open_guard(info, command=("hil", "program")) as guard:
+    with open_guard(info, command=("hil", "program", "--yes")) as guard:
         guard.admit(1, pulse)
         guard.applied(1, pulse, Outcome.DONE)
     return info
