@@ -35,6 +35,8 @@ __all__ = [
     "open_board",
 ]
 
+_MAX_ID_DIGITS = 20  # of 64 bits
+
 _logger = logging.getLogger(__name__)
 
 _UNUSED = frozenset(
@@ -255,8 +257,22 @@ class Board:
         return self.link.ask(core, request, wire.TemperatureReply).temperature_kelvin
 
     def control(self, text: str) -> bytes:
-        """Execute a program message of the control plane; return its response."""
-        return self.link.ask(0, wire.ScpiRequest(text=text), wire.ScpiReply).data
+        """Execute a program message of the control plane; return its response.
+
+        Its commands may be mutations, so the board is asked for the last id behind them.
+
+        Raises:
+            DeviceFaultError: The board tells no id.
+            HilError: The board's own error; an error of a command stands in SYST:ERR?.
+        """
+        response = self.link.ask(0, wire.ScpiRequest(text=text), wire.ScpiReply).data
+        if self.token:
+            told = self.link.ask(0, wire.ScpiRequest(text="DIAG:MUT?"), wire.ScpiReply).data
+            last = told.partition(b",")[0]
+            if not last.isdigit() or len(last) > _MAX_ID_DIGITS:
+                raise DeviceFaultError("the board does not tell its last mutation; open it again")
+            self.last_mutation = int(last)
+        return response
 
     def safe_state(self, core: int = wire.ALL_CORES) -> None:
         """Put the cores into their safe state, whoever owns them; the owner loses the lease.

@@ -9,11 +9,13 @@ from itertools import islice
 import pytest
 
 from drivers import instrument_stream
+from drivers.board import open_board
 from drivers.dispatcher import Dispatcher
 from drivers.emulator import DeviceEmulator
 from drivers.instrument import power_on_settings
 from drivers.instrument_stream import InstrumentStream
-from hil import Chip
+from drivers.transport import MemoryTransport
+from hil import Chip, CoreSettings
 from protocols.wire import messages as wire
 from protocols.wire.link import Event, HostLink, Reply
 from protocols.wire.scpi import encode_command, parse_response
@@ -165,6 +167,16 @@ def test_a_lease_of_one_plane_is_that_of_the_other_and_of_no_other_stream(bench,
     assert other.receive(b"DIAG:MUT?\n") == b"1,DONE,0,0.0\n"
     host.hello()
     assert other.receive(b'SYST:LOCK:REQ? "Bob";:CONF:RANG 0;RANG?\n') == b"2;0\n"
+
+
+def test_a_host_may_use_both_planes_without_losing_count_of_its_mutations(bench):
+    with open_board(MemoryTransport(bench.open().receive), address="test:") as chip:
+        board = chip.cores[0].board
+        chip.cores[1].configure(CoreSettings(output_range=0))
+        assert board.control("CORE2:CONF:RANG 1;GAIN 7;RANG?") == b"1"
+        chip.cores[1].configure(CoreSettings(temperature_kelvin=310.0))
+        assert board.control("CORE2:CONF:TEMP?;:SYST:ERR?") == b'310.0;0,"No error"'
+        assert bench.device.ledger.last == 4
 
 
 def test_a_lease_of_text_lapses_in_silence_and_the_cores_are_safe(bench):
