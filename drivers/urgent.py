@@ -36,7 +36,7 @@ FIRST_WAIT_S = 0.1
 TRIES = 6
 _READ_BYTES = 1 << 16
 _CONNECT_S = 5.0
-_BAUD = 115_200
+_BAUD = 3_000_000  # as `serial:` has it: another one would cut the owner off
 _MOST_CORES = 4096
 
 
