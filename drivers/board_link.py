@@ -124,10 +124,10 @@ class BoardLink:
             arrived, valid = self._pump(min(retry_s, deadline_s))
             progress = bool(self._take(answers, open_, repeated=tries > 0))
             now_s = time.monotonic()
+            if self._lost and (open_ or following < len(asked)):
+                self._give_up(open_, self._lost, limit_s)
             if progress:
                 continue
-            if self._lost:
-                self._give_up(open_, self._lost, limit_s)
             if arrived:
                 silent = 0
             elif now_s < min(retry_s, deadline_s):
