@@ -161,13 +161,13 @@ def test_a_board_that_forgets_its_counts_and_its_clock_is_read_back(found, metho
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("when", ["before", "torn"])
-@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize("part", range(20))
 def test_every_boundary_of_the_journal(killing, when, part):
-    kills = [[[when, "line", number]] for number in range(part, 200, 6)]
+    kills = [[[when, "line", number]] for number in range(part, 200, 20)]
     runs = killing({"all": {"method": "verify", "chip": QUIET, "kills": kills}})["all"]
     assert runs["undisturbed"]["journal"]["lines"] <= 200
     ended = [came["signals"] for came in runs["killed"]]
-    assert ended.count([signal.SIGKILL, 0]) > 10
+    assert ended.count([signal.SIGKILL, 0]) >= 5  # a run has more than a hundred lines
     for came in runs["killed"]:
         assert came["status"] == "done"
         assert came["pulses"] == runs["undisturbed"]["pulses"]
