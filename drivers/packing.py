@@ -162,12 +162,16 @@ def unpack_trim(codes: Codes | None, scale: CodeScale | None) -> IntArray | None
 
 
 def pack_bits(flags: BoolArray) -> bytes:
-    """Pack flags, eight to a byte, the first in bit 0 of the first byte."""
+    """Pack flags, eight to a byte, the first in bit 0 of the first byte; no byte if none is set."""
+    if not flags.any():
+        return b""
     return np.packbits(flags.ravel(), bitorder="little").tobytes()
 
 
 def unpack_bits(bitmap: bytes, shape: tuple[int, ...]) -> BoolArray:
     """Undo `pack_bits`; a wrong number of bytes is the device's fault."""
+    if not bitmap:
+        return np.zeros(shape, np.bool_)
     count = math.prod(shape)
     if len(bitmap) != -(-count // 8):
         raise DeviceFaultError(f"the device answered {len(bitmap)} bytes of flags for {count}")

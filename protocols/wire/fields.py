@@ -189,7 +189,8 @@ class Blob:
 
     def write(self, value: bytes, out: list[bytes]) -> None:
         """Append length and bytes."""
-        out += (_LENGTH.pack(len(value)), value)
+        out.append(_LENGTH.pack(len(value)))
+        out.append(value)
 
     def read(self, body: bytes, at: int) -> tuple[bytes, int]:
         """Unpack; a length past the end is refused."""

@@ -53,6 +53,7 @@ WANT = 1
 """Opcode of a frame of kind CREDIT that asks for missing pieces of an object."""
 
 _DELIMITER = b"\x00"
+_PIECE_FLAGS = Flags.PIECE | Flags.LAST
 _MOST_URGENT = 64  # urgent requests whose reply is still listened for
 _DUE = SEQUENCE_MODULUS // 2
 
@@ -76,10 +77,11 @@ class Event(NamedTuple):
 class _Open:
     """A request without its reply."""
 
-    __slots__ = ("asked", "frames", "head", "size")
+    __slots__ = ("asked", "core", "frames", "opcode", "size")
 
-    def __init__(self, head: Frame, frames: list[bytes], size: int) -> None:
-        self.head = head  # without payload
+    def __init__(self, opcode: int, core: int, frames: list[bytes], size: int) -> None:
+        self.opcode = opcode
+        self.core = core
         self.frames = frames
         self.size = size
         self.asked = False  # for a reply of which nothing came
@@ -143,10 +145,10 @@ class HostLink:
             return self._request_urgent(core, opcode, encode_body(message))
         if type(message) is HelloRequest:
             return self._request_hello(opcode, encode_body(message))
-        after_window = self._sequence - self._acknowledged
+        acknowledged = self._acknowledged
         if self.state is not HostState.OPEN:
             raise LocalProtocolError(f"no session is open: the link is {self.state.name}")
-        if after_window % SEQUENCE_MODULUS >= self.window:
+        if (self._sequence - acknowledged) % SEQUENCE_MODULUS >= self.window:
             raise WindowFullError(f"{len(self._open)} requests are open, {self.window} are taken")
         body = encode_body(message)
         if len(body) > self.max_object_bytes:
@@ -157,23 +159,28 @@ class HostLink:
         if self._open and self._open_bytes + len(body) > self.max_object_bytes:
             raise WindowFullError(f"the device takes {self.max_object_bytes} bytes of requests")
         flags = Flags.MUTATING if opcode in MUTATING else Flags.NONE
-        return self._register(flags, opcode, core, body)
-
-    def _register(self, flags: int, opcode: int, core: int, body: bytes) -> tuple[int, bytes]:
         sequence = (self._sequence + 1) % SEQUENCE_MODULUS
-        credit = self._acknowledged & 0xFFFF
-        head = Frame(Kind.REQUEST, flags, opcode, self.epoch, core, sequence, credit, body)
+        credit = acknowledged & 0xFFFF
+        return self._register(
+            Frame(Kind.REQUEST, flags, opcode, self.epoch, core, sequence, credit, body)
+        )
+
+    def _register(self, head: Frame) -> tuple[int, bytes]:
         frames = object_frames(head)
+        sequence, size = head.sequence, len(head.payload)
         self._sequence = sequence
-        self._open[sequence] = _Open(head._replace(payload=b""), frames, len(body))
-        self._open_bytes += len(body)
+        self._open[sequence] = _Open(head.opcode, head.core, frames, size)
+        self._open_bytes += size
         return sequence, frames[0] if len(frames) == 1 else b"".join(frames)
 
     def _request_hello(self, opcode: int, body: bytes) -> tuple[int, bytes]:
         state = after(HOST_TABLE, self.state, Step.HELLO)
         self._drop_session()
         self.state = state
-        sequence, data = self._register(Flags.NONE, opcode, 0, body)
+        following = (self._sequence + 1) % SEQUENCE_MODULUS
+        credit = self._acknowledged & 0xFFFF
+        head = Frame(Kind.REQUEST, Flags.NONE, opcode, 0, 0, following, credit, body)
+        sequence, data = self._register(head)
         # A leading delimiter ends whatever noise or broken frame stands before a new session.
         return sequence, _DELIMITER + data
 
@@ -245,12 +252,13 @@ class HostLink:
     def _take_reply(self, frame: Frame) -> Reply | None:
         sequence = frame.sequence
         request = self._open.get(sequence)
-        if request is None or (frame.epoch, frame.core) != (self.epoch, request.head.core):
+        if request is None or (frame.epoch, frame.core) != (self.epoch, request.core):
             raise RemoteProtocolError("a reply to no open request")
-        if frame.flags & (Flags.PIECE | Flags.LAST):
+        if frame.flags & _PIECE_FLAGS:
             self._want(sequence, self._inbox.add(frame, self._acknowledged))
             whole = self._inbox.whole(sequence)
         else:
+            self._inbox.drop(sequence)
             whole = frame
         # Replies come in the order of the requests: older ones that are not here were lost.
         for older, other in self._open.items():
@@ -259,10 +267,9 @@ class HostLink:
             self._want_older(older, other)
         if whole is None:
             return None
-        self._inbox.drop(sequence)
         del self._open[sequence]
         self._open_bytes -= request.size
-        return Reply(sequence, whole.core, _decode_reply(request.head, whole))
+        return Reply(sequence, whole.core, _decode_reply(request.opcode, whole))
 
     def _want_older(self, sequence: int, request: _Open) -> None:
         if sequence in self._inbox:
@@ -276,7 +283,7 @@ class HostLink:
         if head is None or (frame.epoch, frame.core) != (head.epoch, head.core):
             raise RemoteProtocolError("a reply to no urgent request")
         del self._urgent[frame.sequence]
-        return Reply(frame.sequence, frame.core, _decode_reply(head, frame))
+        return Reply(frame.sequence, frame.core, _decode_reply(head.opcode, frame))
 
     def _take_event(self, frame: Frame) -> Event:
         ahead = (frame.sequence - self._last_event) % SEQUENCE_MODULUS
@@ -332,9 +339,9 @@ class HostLink:
         return self.take_output()
 
 
-def _decode_reply(head: Frame, frame: Frame) -> Message | RemoteProtocolError:
-    if frame.opcode not in (head.opcode, ERROR_OPCODE):
-        return RemoteProtocolError(f"0x{frame.opcode:02x} answers a request 0x{head.opcode:02x}")
+def _decode_reply(asked: int, frame: Frame) -> Message | RemoteProtocolError:
+    if frame.opcode not in (asked, ERROR_OPCODE):
+        return RemoteProtocolError(f"0x{frame.opcode:02x} answers a request 0x{asked:02x}")
     try:
         return decode_body(REPLIES, frame.opcode, frame.payload)
     except RemoteProtocolError as error:
