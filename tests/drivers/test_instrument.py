@@ -20,7 +20,6 @@ from hil.errors import DeviceFaultError
 from protocols import wire as wire_folder
 from protocols.wire.scpi import encode_command, parse_response
 from protocols.wire.scpi_data import value_of
-from protocols.wire.scpi_errors import ScpiError
 
 COLS = 5
 VECTORS = json.loads((Path(wire_folder.__path__[0]) / "scpi_vectors.json").read_text("utf-8"))
@@ -39,10 +38,6 @@ class Desk:
 
     def open(self) -> Instrument:
         return self.stream().instrument
-
-    @property
-    def mutation(self) -> int:
-        return self.device.ledger.last
 
 
 @pytest.fixture
@@ -118,7 +113,7 @@ def test_settings_are_written_under_the_lease_and_read_back(desk, owner):
     assert ask(owner, "CORE2:CONF:TEMP?") == [300.15]
     assert ask(owner, "CORE2:CONF:GAIN?") == [-300] * COLS
     assert ask(owner, "CORE2:CAL:OFFS? 4") == [-15]
-    assert desk.mutation == 4
+    assert desk.device.ledger.last == 4
     assert ask(owner, "DIAG:MUT?")[0] == 4
 
 
@@ -169,7 +164,7 @@ def test_without_the_lease_one_may_look_and_make_safe_and_nothing_else(desk, own
     assert ask(other, "CONF:RANG?") == [0]
     assert send(other, "OUTP:SAFE") == []
     assert all(core.safe for core in desk.chip.cores)
-    assert desk.mutation == 0
+    assert desk.device.ledger.last == 0
 
 
 def test_a_lease_is_released_or_taken_over(desk, owner):
@@ -251,10 +246,3 @@ def test_answers_of_one_message_come_in_order_with_semicolons(desk):
     assert instrument.execute(b"*ESE 5;*ESE?;*SRE 255;*SRE?;*STB?;*OPC;*OPC?") == b"5;191;80;1\n"
     assert ask(instrument, "*ESR?") == [128 | 1]
     assert ask(instrument, "SYST:ERR:COUN?") == [0]
-
-
-def test_an_error_of_the_transport_shows_in_the_status_byte(desk):
-    instrument = desk.open()
-    assert instrument.status_byte(message_available=True) == 16
-    instrument.report(ScpiError(-410))
-    assert instrument.status_byte() == 4

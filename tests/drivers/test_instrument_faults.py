@@ -14,6 +14,7 @@ from drivers.instrument import Instrument, power_on_settings
 from hil import Chip, ChipInfo
 from protocols.wire import messages as wire
 from protocols.wire.fields import Codes
+from protocols.wire.scpi_errors import ScpiError
 
 HEALTHY = wire.StatusReply(
     now_s=5.0,
@@ -228,3 +229,11 @@ def test_masks_and_registers_are_written_and_preset(tell):
     answer = instrument.execute(b"SYST:ERR:ALL?;COUN?")
     assert answer.startswith(b'-113,"Undefined header; NOPE",-222,"')
     assert answer.endswith(b";0\n")
+
+
+def test_an_error_of_the_transport_shows_in_the_status_byte(tell):
+    instrument = tell(wire.OwnerReply(holder="", token=0))
+    assert instrument.status_byte(message_available=True) == 16
+    instrument.bench.session.token = 0
+    instrument.report(ScpiError(-410))
+    assert instrument.status_byte() == 4
