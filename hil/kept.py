@@ -17,8 +17,9 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from hil.audit import append_audit
 from hil.backends import open_chip
-from hil.chip_records import chip_folder
+from hil.chip_records import chip_folder, keeps_records
 from hil.dirty import require_clean
 from hil.errors import RecordError, RequestError
 from hil.inference import Compensation, Deployment
@@ -227,6 +228,9 @@ def resume_deployment(
     with open_chip(core or archive.address) as chip:
         folders = (folder.parent, chip_folder(chip.serial))
         dirty = require_clean(chip, folders, force=force_dirty, command=command)
+        if dirty and keeps_records(chip.info):
+            cores = [one.core for one in dirty]
+            append_audit(chip.serial, "dirty cores forced", cores=cores, command=command)
         yield Resumed(
             deployment=archive.deployment(chip, module),
             kept=kept,
