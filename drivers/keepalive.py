@@ -12,6 +12,8 @@ __all__ = ["KeepAlive"]
 
 _logger = logging.getLogger(__name__)
 
+_PATIENCE_S = 1.0  # it may wait for a link that the thread which stops it is using
+
 
 class KeepAlive:
     """Calls `renew` every third of the lapse time until it is stopped or fails."""
@@ -35,4 +37,4 @@ class KeepAlive:
         """End the thread; twice is fine."""
         self._stop.set()
         if self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(_PATIENCE_S)
