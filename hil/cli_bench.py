@@ -1,21 +1,17 @@
-"""Commands bench mvm, bench inference, bench program, bench loopback, bench journal."""
+"""The group `hil bench`: mvm, inference, program, loopback, journal; the line's are beside."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from hil.cli_bench_close import close_run, end_bench
+from hil.cli_bench_line import faults, fuzz, link
 from hil.cli_chip import MethodName
 from hil.cli_consent import refuse_silicon
 from hil.cli_options import OutOption, SeedOption, run_folder
-from hil.cli_output import duration_text, emit, make_progress, say, table
-from hil.record import RunStatus
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from hil.run_folder import RunFolder
+from hil.cli_output import duration_text, make_progress, say, table
 
 __all__ = ["bench"]
 
@@ -26,6 +22,8 @@ bench = typer.Typer(
     help="Time MVMs, inference and programming against a yardstick measured in the same run.",
     no_args_is_help=True,
 )
+for _command in (link, faults, fuzz):
+    bench.command()(_command)
 
 
 @bench.command()
@@ -65,7 +63,7 @@ def mvm(
             found = bench_mvm(core, repeats=repeats, seed=seed, progress=progress, **sizes)
         large = [t.ratio for t in found.timings if t.batch >= GOAL_BATCH]
         met = goal is None or max(large, default=0.0) <= goal
-        results = _close(folder, found, met)
+        results = close_run(folder, found, met)
     table(
         f"{found.rows} x {found.cols} on {found.model}, {found.machine.processor}",
         ("threads", "batch", "MVM", "plain product", "ratio", "quartiles"),
@@ -81,7 +79,7 @@ def mvm(
             for t in found.timings
         ],
     )
-    _end("bench mvm", folder, results, met)
+    end_bench("bench mvm", folder, results, met)
 
 
 @bench.command()
@@ -136,7 +134,7 @@ def inference(
                 progress=progress,
             )
         met = goal is None or found.ratio <= goal
-        results = _close(folder, found, met)
+        results = close_run(folder, found, met)
     table(
         f"{found.network}, batch {found.batch}, on {found.model}, {found.machine.processor}",
         ("layer", "size", "blocks", "MVMs/sample", "time", "share", "torch", "ratio"),
@@ -162,7 +160,7 @@ def inference(
         f"{found.cpu_ratio:.2f}); peak memory "
         f"{found.peak_bytes / 1e6:.0f} MB, plain network {found.torch_peak_bytes / 1e6:.0f} MB"
     )
-    _end("bench inference", folder, results, met)
+    end_bench("bench inference", folder, results, met)
 
 
 @bench.command()
@@ -196,7 +194,7 @@ def program(
         with make_progress() as progress:
             found = bench_program(core, method=method.value, seed=seed, progress=progress)
         met = not found.grows and (goal is None or found.at_default().cpu_s <= goal)
-        results = _close(folder, found, met)
+        results = close_run(folder, found, met)
     table(
         f"{found.rows} x {found.cols} on {found.model}, {found.devices_per_polarity} device(s) per "
         f"polarity, by {found.method}",
@@ -213,7 +211,7 @@ def program(
             for r in found.runs
         ],
     )
-    _end("bench program", folder, results, met)
+    end_bench("bench program", folder, results, met)
 
 
 @bench.command()
@@ -234,13 +232,13 @@ def loopback(
     with run_folder("bench-loopback", out, seed=seed, address=core) as folder:
         with make_progress() as progress:
             found = bench_loopback(core, seed=seed, progress=progress)
-        results = _close(folder, found, found.bit_equal)
+        results = close_run(folder, found, found.bit_equal)
     difference = "all codes equal" if found.bit_equal else f"differ at {found.first_difference}"
     say(
         f"{found.verbs} verbs, {difference}; {duration_text(found.direct_s)} directly, "
         f"{duration_text(found.encoded_s)} encoded ({found.ratio:.2f} times)"
     )
-    _end("bench loopback", folder, results, found.bit_equal)
+    end_bench("bench loopback", folder, results, found.bit_equal)
 
 
 @bench.command()
@@ -284,7 +282,7 @@ def journal(
                 progress=progress,
             )
         met = goal is None or found.ratio(found.runs[-1]) <= goal
-        results = _close(folder, found, met)
+        results = close_run(folder, found, met)
     table(
         f"{found.runs[0].requests} pulse requests with {found.runs[0].pulses:,} pulses, by "
         f"{found.method}",
@@ -302,17 +300,4 @@ def journal(
             for r in found.runs
         ],
     )
-    _end("bench journal", folder, results, met)
-
-
-def _close(folder: RunFolder, found: BaseModel, met: bool) -> dict[str, Any]:
-    results = {"goal_met": met, **found.model_dump(mode="json")}
-    folder.finish(RunStatus.DONE if met else RunStatus.GOAL_NOT_MET, results)
-    return results
-
-
-def _end(command: str, folder: RunFolder, results: dict[str, Any], met: bool) -> None:
-    say(f"run folder: {folder.path}")
-    emit({"command": command, "out": str(folder.path), **results})
-    if not met:
-        raise typer.Exit(1)
+    end_bench("bench journal", folder, results, met)
