@@ -113,12 +113,13 @@ class FrameDecoder:
         Empty frames (zeros in a row) give nothing. Never holds more than one longest frame.
         """
         found: list[Frame | RemoteProtocolError] = []
-        *ended, rest = data.split(_DELIMITER)
-        for end in ended:
-            encoded = self._ended(end, found)
+        find, start = data.find, 0  # bytes.split takes far longer over long frames
+        while (end := find(0, start)) >= 0:
+            encoded = self._ended(data[start:end], found)
+            start = end + 1
             if encoded:
                 found.append(_parse(encoded))
-        self._hold(rest, found)
+        self._hold(data[start:], found)
         return found
 
     def _ended(self, end: bytes, found: list[Frame | RemoteProtocolError]) -> bytes:

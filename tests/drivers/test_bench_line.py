@@ -149,7 +149,8 @@ def test_a_wrong_reply_is_no_measurement(monkeypatch):
 
 
 def test_no_two_inputs_have_the_same_answer():
-    assert sorted(ideal_answer(bytes(range(256)))) == list(range(256))
+    answers = {ideal_answer(bytes([a, b, c])) for a in range(3) for b in range(3) for c in range(3)}
+    assert len(answers) == 27
 
 
 def test_framing_costs_less_the_more_vectors_cross_at_once():
