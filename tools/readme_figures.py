@@ -40,6 +40,9 @@ def section() -> str:
         *_ablation("resnet9-cifar10", "ResNet-9"),
         *_ablation("kws", "AnalogNet-KWS"),
         *_speed(),
+        *_link(),
+        *_faults(),
+        *_fuzz(),
     ]
     return "\n".join(parts)
 
@@ -211,6 +214,109 @@ def _speed() -> list[str]:
         f"Through the encoded protocol: {loopback['ratio']:.1f} times the time, all {loopback['verbs']} verbs "
         f"{'equal' if loopback['bit_equal'] else 'NOT equal'} bit for bit.",
     ]
+
+
+def _link() -> list[str]:
+    """Return the tables of a board's line; nothing, where it was not measured yet."""
+    if not (FOLDER / "link.json").exists():
+        return []
+    document = _load("link.json")
+    shares = ", ".join(
+        f"{100 * e['request']:.1f} / {100 * e['reply']:.1f} % ({e['batch']})" for e in document["efficiency"]
+    )
+    lines = [
+        "",
+        "**A board's line.** The protocol alone between two Python processes over a loopback socket, a core that",
+        "answers at once, vectors of 256 codes of 8 bits in and out; MB/s each way, both ways at the same time.",
+        "",
+        "| vectors a request | requests under way | requests/s | MB/s each way | processor time, host / device |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {r['batch']} | {r['window']} | {r['requests_per_s']:,.0f} | {r['sent_mb_per_s']:.1f} | "
+            f"{_micro(r['host_cpu_s'])} / {_micro(r['device_cpu_s'])} |"
+            for r in document["rates"]
+        ),
+        "",
+        "| one request | host encodes | wire | device decodes | executes | encodes | host decodes | round trip |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_parts(p) for p in document["parts"]),
+        "",
+        f"Codes over bytes on the line, request / reply, by vectors a request: {shares}.",
+    ]
+    serial = document["serial"]
+    if serial is not None:
+        lines.append(
+            f"A `hil emulate` board at a pseudo-terminal of {serial['baud'] / 1e6:g} Mbaud, through the whole driver: "
+            f"{100 * serial['share']:.1f} % of what the line carries, {100 * serial['payload_share']:.1f} % of it codes."
+        )
+    return lines
+
+
+def _parts(part: Any) -> str:  # noqa: ANN401 - a row of a document
+    names = ("host_encode_s", "wire_s", "device_decode_s", "execute_s", "device_encode_s", "host_decode_s")
+    cells = " | ".join(_micro(part[name]) for name in (*names, "round_trip_s"))
+    return f"| {part['batch']} vector{'s' * (part['batch'] > 1)} | {cells} |"
+
+
+def _micro(seconds: float) -> str:
+    return f"{1e6 * seconds:,.0f} µs"
+
+
+FAULTS = {
+    "lost": "lost",
+    "flipped": "with a bit turned",
+    "duplicated": "twice",
+    "split": "in parts",
+    "delayed": "held up",
+    "reordered": "overtaken",
+}
+OUTCOMES = {
+    "requests": "requests",
+    "mutations": "of them pulse requests",
+    "answered": "answered",
+    "unknown": "effect unknown after a reset, then settled",
+    "resets": "resets in mid-program",
+    "repeats": "times asked again",
+    "wrong": "wrong replies",
+    "twice": "pulses applied twice",
+    "unended": "requests without an outcome",
+}
+
+
+def _faults() -> list[str]:
+    """Return the table of faults; nothing, where it was not measured yet."""
+    if not (FOLDER / "faults.json").exists():
+        return []
+    document = _load("faults.json")
+    parts = document["parts"]
+    counts = [
+        *((f"frames {words}", [p["faults"][name] for p in parts]) for name, words in FAULTS.items()),
+        *((words, [p[name] for p in parts]) for name, words in OUTCOMES.items()),
+    ]
+    return [
+        "",
+        f"**Faults.** Each kind strikes {100 * document['rate']:g} % of the frames, both directions.",
+        "",
+        "| | " + " | ".join(p["part"] for p in parts) + " |",
+        "|---" * (1 + len(parts)) + "|",
+        *(
+            f"| {words} | " + " | ".join(f"{n:,}" for n in numbers) + " |"
+            for words, numbers in [("frames", [p["faults"]["frames"] for p in parts]), *counts]
+        ),
+    ]
+
+
+def _fuzz() -> list[str]:
+    """Return the sentence on fuzzing; nothing, where it was not done yet."""
+    if not (FOLDER / "fuzz.json").exists():
+        return []
+    document = _load("fuzz.json")
+    said = (
+        f"{t['target']}: {t['cases']:,} inputs in {t['seconds'] / 60:.0f} min, {t['failures']} findings, "
+        f"at most {t['peak_bytes']:,} bytes held"
+        for t in document["targets"]
+    )
+    return ["", f"**Fuzzing.** {'; '.join(said)}."]
 
 
 if __name__ == "__main__":

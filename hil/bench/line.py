@@ -29,17 +29,17 @@ class LinkRate(_Document):
 
     Attributes:
         window: Requests open at a time; 1 is lock-step.
-        requests_per_s: Of the fastest block of requests.
-        requests_per_s_median: Of the median block.
+        requests_per_s: Of the median block of requests.
+        requests_per_s_best: Of the fastest block.
         sent_mb_per_s, received_mb_per_s: Codes to the device and from it, both under way at the
-            same time, of the fastest block, 1e6 bytes/s.
+            same time, of the median block, 1e6 bytes/s.
         host_cpu_s, device_cpu_s: Processor time of a request at either end, mean, s.
     """
 
     batch: int
     window: int
     requests_per_s: float
-    requests_per_s_median: float
+    requests_per_s_best: float
     sent_mb_per_s: float
     received_mb_per_s: float
     host_cpu_s: float
