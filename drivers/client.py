@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from drivers.leases import cut_name
 from protocols.wire import messages as wire
 
 __all__ = ["Client"]
@@ -44,6 +45,6 @@ class Client:
 
     def begin(self, holder: str) -> None:
         """Begin a session, with nothing of the former one."""
-        self.holder = holder
+        self.holder = cut_name(holder)
         self.closed.clear()
         self.why = ""

@@ -127,7 +127,7 @@ class DeviceEmulator:
 
     def _answer(self, incoming: Incoming, reply: wire.Message) -> None:
         epoch = incoming.head.epoch
-        if epoch not in (0, self._link.epoch):
+        if epoch not in (0, self._link.epoch) and not incoming.urgent:
             return  # its session is over
         try:
             data = self._link.reply(incoming, reply)

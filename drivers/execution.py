@@ -133,12 +133,8 @@ class Execution:
         if lease is None or lease.client is not client:
             who = "nobody owns" if lease is None else f"{lease.holder} owns"
             why = f" ({client.why})" if client.why else ""
-            stale = getattr(message, "token", 0) != 0
-            return refusal(
-                ErrorClass.UNAVAILABLE,
-                Status.STALE_TOKEN if stale else Status.NOT_OWNER,
-                f"{who} chip {serial}{why}; ask for the lease again",
-            )
+            text = f"{who} chip {serial}{why}; ask for the lease again"
+            return refusal(ErrorClass.UNAVAILABLE, Status.NOT_OWNER, text)
         token = getattr(message, "token", lease.token)
         if token != lease.token:
             text = f"lease {token} of chip {serial} is over, {lease.token} is in force"

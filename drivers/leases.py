@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-__all__ = ["Lease", "LeaseTable"]
+__all__ = ["Lease", "LeaseTable", "cut_name"]
 
 LONGEST_LAPSE_S = 3600.0
 SHORTEST_LAPSE_S = 0.2
+MOST_HOLDER_BYTES = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class LeaseTable:
         bounded_s = min(max(lapse_s, SHORTEST_LAPSE_S), LONGEST_LAPSE_S) if lapse_s > 0 else 0.0
         self.current = Lease(
             token=token,
-            holder=holder or "a host without a name",
+            holder=cut_name(holder) or "a host without a name",
             client=client,
             lapse_s=bounded_s,
             renewed_s=now_s,
@@ -94,3 +95,8 @@ class LeaseTable:
             return None
         self.current = None
         return lease
+
+
+def cut_name(name: str) -> str:
+    """Return as much of a name as a device keeps: the wire allows more than it has memory for."""
+    return name.encode()[:MOST_HOLDER_BYTES].decode(errors="ignore")
