@@ -8,7 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from drivers.board_core import BoardCore
@@ -106,6 +106,7 @@ class Board:
         boot: Boot id; another one after each start of the board.
         token: Fencing token of our lease; 0: none.
         last_mutation: Id of the board's last mutation as far as we know.
+        taken_from: Whom we took the lease from; empty: nobody.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Board:
             DeviceFaultError: What the board says of itself makes no sense.
         """
         self.token = 0
+        self.taken_from = ""
         self.link = BoardLink(tapped(transport), timing or LinkTiming())
         self._keepalive: KeepAlive | None = None
         self._lapse_s = 0.0
@@ -174,10 +176,11 @@ class Board:
         Raises:
             CoreUnavailableError: Somebody else has it; the sentence names who.
         """
-        request = wire.LockRequest(
-            holder=terms.holder, lapse_s=terms.lapse_s, takeover=terms.takeover
-        )
-        reply = self.link.ask(0, request, wire.LockReply)
+        request = wire.LockRequest(holder=terms.holder, lapse_s=terms.lapse_s, takeover=False)
+        reply = self.link.ask(0, request, wire.LockReply)  # who has it is known only by its refusal
+        if not reply.granted and terms.takeover:
+            self.taken_from = reply.holder
+            reply = self.link.ask(0, replace(request, takeover=True), wire.LockReply)
         if not reply.granted:
             raise CoreUnavailableError(
                 f"chip {self.info.serial} is owned by {reply.holder}; wait, or take it over",
@@ -293,7 +296,7 @@ class Board:
     def chip(self) -> Chip:
         """Return the board as a chip whose verbs need the lease; closing it closes the session."""
         cores = tuple(BoardCore(core, self) for core in self.info.cores)
-        return Chip(info=self.info, cores=cores, _release=self.close)
+        return Chip(info=self.info, cores=cores, taken_from=self.taken_from, _release=self.close)
 
     def close(self) -> None:
         """Give the lease back and release the transport; twice is fine."""

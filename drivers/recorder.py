@@ -91,6 +91,7 @@ def record_chip(chip: Chip, tape: TapeWriter, *, address: str) -> Chip:
     return Chip(
         info=chip.info.model_copy(update={"address": address}),
         cores=tuple(RecorderCore(core, tape) for core in chip.cores),
+        taken_from=chip.taken_from,
         _release=release,
         _preserve=chip.preserve,
     )

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hil.address import parse_address
+from hil.address import Address, parse_address
 from hil.errors import RecordError, RequestError
 from hil.info import BackendKind, ChipInfo
 from hil.record import now_text
@@ -24,6 +24,7 @@ __all__ = [
     "ChipCard",
     "chip_folder",
     "find_serial",
+    "is_shared",
     "keeps_records",
     "known_chips",
     "make_chip_folder",
@@ -104,12 +105,25 @@ def make_chip_folder(serial: str) -> Path:
 
 def keeps_records(info: ChipInfo) -> bool:
     """Say whether the chip lasts, so that its pulses count beyond this session."""
+    simulated = info.backend is BackendKind.SIM
+    return is_shared(info) or (simulated and "state" in _innermost(info.address).options)
+
+
+def is_shared(info: ChipInfo) -> bool:
+    """Say whether other processes can reach the same chip.
+
+    A simulated one with `state=` is a copy of that file within this process: they cannot.
+    """
     if info.backend is not BackendKind.SIM:
         return info.backend is BackendKind.SILICON
-    address = parse_address(info.address)
+    return _innermost(info.address).scheme in LASTING_SCHEMES
+
+
+def _innermost(text: str) -> Address:
+    address = parse_address(text)
     while address.scheme in _WRAPPERS:
         address = parse_address(address.text.partition(":")[2])
-    return address.scheme in LASTING_SCHEMES or "state" in address.options
+    return address
 
 
 def remember_chip(info: ChipInfo) -> ChipCard:

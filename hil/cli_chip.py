@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,9 +66,9 @@ def info(
     ] = DEFAULT_ADDRESS,
 ) -> None:
     """Say what answers at an address: serial, cores, converters, capabilities. Changes nothing."""
-    from hil.backends import open_chip  # noqa: PLC0415
+    from hil.owned_chip import open_noted  # noqa: PLC0415
 
-    with open_chip(address) as chip:
+    with open_noted(address, command=sys.argv) as chip:
         statuses = [core.status() for core in chip.cores]
         rows = [
             (

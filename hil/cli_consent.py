@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -124,7 +125,7 @@ def _simulated(address: str) -> bool:
 
 
 def _ask(address: str) -> ChipInfo:
-    from hil.backends import open_chip  # noqa: PLC0415
+    from hil.owned_chip import open_noted  # noqa: PLC0415
 
-    with open_chip(address) as chip:
+    with open_noted(address, command=sys.argv) as chip:
         return chip.info

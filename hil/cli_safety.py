@@ -162,12 +162,15 @@ def adopt(
     Needed where a chip was pulsed by other software, or has lost its counts. Its wear ledger knows
     nothing of those pulses. Reads settings and counts, changes nothing on the chip.
     """
-    from hil.backends import open_chip  # noqa: PLC0415
     from hil.chip_records import make_chip_folder  # noqa: PLC0415
     from hil.guard import open_guard  # noqa: PLC0415
     from hil.known_state import adopt_state  # noqa: PLC0415
+    from hil.owned_chip import open_noted  # noqa: PLC0415
 
-    with open_chip(address) as chip, open_guard(chip.info, command=tuple(sys.argv)) as guard:
+    with (
+        open_noted(address, command=sys.argv) as chip,
+        open_guard(chip.info, command=tuple(sys.argv)) as guard,
+    ):
         if not guard.lasting:
             raise RequestError(
                 f"chip {chip.serial} at {address} keeps no records: nothing to adopt"

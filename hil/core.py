@@ -277,10 +277,12 @@ class Chip:
     Attributes:
         info: What the chip says of itself.
         cores: The cores, in order.
+        taken_from: Who owned the device and was driven off it by opening it; empty: nobody.
     """
 
     info: ChipInfo
     cores: tuple[Core, ...]
+    taken_from: str = ""
     _release: Callable[[], None] = field(default=lambda: None, repr=False)
     _preserve: Callable[[Path], str] | None = field(default=None, repr=False)
     _closed: bool = field(default=False, repr=False)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
-from hil.backends import check_address, open_chip
+from hil.backends import check_address
 from hil.errors import RequestError
 from hil.experiment_prepare import load_network, plan_of
 from hil.guard import ChipBinding, check_binding
 from hil.inference.plan_report import PlanReport, plan_report
+from hil.owned_chip import open_noted
 from hil.plan_costs import PlanCosts, plan_costs
 from hil.programming import algorithm
 from hil.recipe import NetworkSection, Recipe
@@ -78,7 +79,7 @@ def plan_recipe(
     module, spec = load_network(recipe.network, seed)
     found = _samples(recipe, data_dir)
     samples = _noise(recipe.network, seed) if found is None else found
-    with open_chip(address) as chip:
+    with open_noted(address) as chip:
         info = chip.info
     check_binding(info, ChipBinding(serial=recipe.chip.serial, require=recipe.chip.require))
     levels = min(min(core.input.max_code, -core.input.min_code) for core in info.cores)

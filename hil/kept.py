@@ -18,12 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from hil.audit import append_audit
-from hil.backends import open_chip
 from hil.chip_records import chip_folder, keeps_records
 from hil.dirty import require_clean
 from hil.errors import RecordError, RequestError
 from hil.inference import Compensation, Deployment
 from hil.inference.archive import read_archive, save_deployment
+from hil.owned_chip import open_owned
 from hil.record import load_record
 from hil.run_folder import write_atomically
 from hil.training.networks.registry import NetworkSpec, build_network
@@ -221,11 +221,12 @@ def resume_deployment(
 
     Raises:
         RecordError: Damaged files, another chip, one that was changed since, or a dirty core.
+        CoreUnavailableError: Nothing answers there, or somebody else owns the chip.
         RequestError: The address or the network is unknown.
     """
     archive = read_archive(folder)
     module = build_network(kept.network)
-    with open_chip(core or archive.address) as chip:
+    with open_owned(core or archive.address, command=(command,)) as chip:
         folders = (folder.parent, chip_folder(chip.serial))
         dirty = require_clean(chip, folders, force=force_dirty, command=command)
         if dirty and keeps_records(chip.info):

@@ -22,6 +22,7 @@ from hil.dirty import DirtyBook
 from hil.errors import HilError, RecordError
 from hil.guard import PulseGuard, open_guard
 from hil.journal import Journal
+from hil.owned_chip import note_takeover
 from hil.record import ChipIdentity
 from hil.recording_core import Recorder, RecordingCore
 from hil.requests import Outcome, Pulse
@@ -112,6 +113,7 @@ class Session:
         self.folder = folder
         self._wear = {core.info.core: WearLedger(core.info) for core in chip.cores}
         self._saved_at = time.monotonic()
+        note_takeover(chip, folder.command)  # first: it has happened, whatever comes now
         self._guard = open_guard(chip.info, command=folder.command, run=folder.path)
         self._playback: Playback | None = None
         self._journal: Journal | None = None

@@ -17,7 +17,6 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from hil.backends import open_chip
 from hil.bench.machine import Machine, torch_threads
 from hil.bench.memory import peak_increase
 from hil.bench.module_time import module_seconds
@@ -25,6 +24,7 @@ from hil.bench.shares import time_shares
 from hil.errors import RequestError
 from hil.inference import DeploymentSettings, deploy_network
 from hil.info import BackendKind
+from hil.owned_chip import open_owned
 from hil.progress import Progress, Silent
 from hil.training import load_checkpoint
 from hil.training.checkpoint import bundled_checkpoints
@@ -152,7 +152,7 @@ def bench_inference(
     with (
         torch_threads(threads),
         torch.no_grad(),
-        open_chip(address) as chip,
+        open_owned(address) as chip,
         (progress or Silent()).task("timing runs", repeats + 3) as task,
     ):
         task.say("writing the network")

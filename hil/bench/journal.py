@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from hil.backends import open_chip
 from hil.bench.machine import Machine
 from hil.journal import Journal, blobs_beside, read_journal
 from hil.matrix import calibrate_converters
 from hil.measure import whole
+from hil.owned_chip import open_owned
 from hil.programming import ProgrammingJob, algorithm, run_programming
 from hil.progress import Progress, Silent
 from hil.recording_core import Recorder, RecordingCore
@@ -133,7 +133,7 @@ def bench_journal(
 
 
 def _run(address: str, method: str, seed: int, kind: Journalling, path: Path) -> JournalRun:
-    with open_chip(address) as chip:
+    with open_owned(address) as chip:
         calibrate_converters(chip.cores[:1], seed=seed)
         counting = _Counting()
         if kind is Journalling.NONE:

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from hil.backends import open_chip
 from hil.bench.machine import Machine, torch_threads
 from hil.core import MvmRequest
 from hil.errors import RequestError
 from hil.info import BackendKind
 from hil.measure import choose_output_range, measure_mvm, whole
+from hil.owned_chip import open_owned
 from hil.programming import OpenLoop, ProgrammingJob, run_programming
 from hil.progress import Progress, Silent
 from hil.stimulus import InputKind, random_inputs
@@ -108,7 +108,7 @@ def bench_mvm(
     machine = Machine.here()
     threads = sorted({1, machine.torch_threads})
     with (
-        open_chip(address) as chip,
+        open_owned(address) as chip,
         (progress or Silent()).task("timing MVMs", len(threads) * len(batches)) as task,
     ):
         core = chip.cores[0]

@@ -9,13 +9,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from threadpoolctl import threadpool_limits
 
-from hil.backends import open_chip
 from hil.bench.machine import Machine
 from hil.errors import RequestError
 from hil.info import BackendKind
 from hil.matrix import calibrate_converters
 from hil.measure import choose_output_range, exact_output, measure_mvm, whole
 from hil.metrics import fit_affine, mvm_error
+from hil.owned_chip import open_owned
 from hil.programming import ProgrammingJob, algorithm, run_programming
 from hil.progress import Progress, Silent
 from hil.stimulus import InputKind, random_inputs
@@ -106,7 +106,7 @@ def bench_program(
     usual = algorithm(method).max_iterations
     if usual < 2:
         raise RequestError(f"method {method} does not iterate; give gdp or verify")
-    with open_chip(address) as chip:
+    with open_owned(address) as chip:
         chip_info, info = chip.info, chip.cores[0].info
     runs = []
     with (progress or Silent()).task(f"programming by {method}", len(FACTORS)) as task:
@@ -114,7 +114,7 @@ def bench_program(
             limit = round(factor * usual)
             task.say(f"at most {limit} iterations")
             # one thread: threads that spin while they wait would count as CPU time
-            with open_chip(address) as chip, threadpool_limits(1):
+            with open_owned(address) as chip, threadpool_limits(1):
                 runs.append(_run(chip.cores[0], method, limit, seed))
             task.advance()
     errors = [run.mvm_error_affine for run in runs]

@@ -13,6 +13,7 @@ from hil.backends import open_chip
 from hil.compare.matrices import MatrixKind
 from hil.errors import RequestError
 from hil.info import BackendKind, CoreInfo
+from hil.owned_chip import open_noted
 from hil.programming.gradient_descent import GradientDescent
 from hil.programming.verify import COUNTS_AT_G_MAX
 
@@ -137,7 +138,7 @@ def cases_of(plan: ComparisonPlan) -> tuple[Case, ...]:
         RequestError: The block does not fit, an age comes before the last feedback, or ADC bits
             are to be swept where they cannot be set.
     """
-    with open_chip(plan.address) as chip:
+    with open_noted(plan.address) as chip:
         info, simulated = chip.cores[0].info, chip.backend is BackendKind.SIM
     rows, cols = plan.rows or info.rows, plan.cols or info.cols
     if rows > info.rows or cols > info.cols:

@@ -14,11 +14,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hil.address import address_with
-from hil.backends import open_chip
 from hil.conformance.requests import inputs, some_pulses
 from hil.core import Chip, Core, CoreSettings, MvmRequest
 from hil.errors import RecordError
 from hil.info import BackendKind, ChipInfo
+from hil.owned_chip import open_owned
 from hil.run_folder import write_atomically
 
 __all__ = ["BOARD_FILE", "Board", "BoardFacts", "board_at"]
@@ -73,14 +73,14 @@ class Board:
 
         Silicon gets no pulse for this, and counts as noisy.
         """
-        with open_chip(address) as chip:
+        with open_owned(address) as chip:
             info = chip.info
             silicon = info.backend is BackendKind.SILICON
             quiet = not silicon and _is_quiet(chip.cores[0])
             pulses = chip.cores[0].status().pulses
         fresh = False
         if not silicon:
-            with open_chip(address) as chip:
+            with open_owned(address) as chip:
                 fresh = chip.cores[0].status().pulses < pulses
         facts = BoardFacts(info=info, quiet=quiet, fresh=fresh)
         if record is not None:
@@ -116,11 +116,11 @@ class Board:
     def open(self, test: str, opening: int) -> Chip:
         """Open the chip for a test, the `opening`-th time in it."""
         if self._folder is None:
-            return open_chip(self.address)
+            return open_owned(self.address)
         file = self._folder / f"{re.sub(r'[^0-9A-Za-z._=-]+', '_', test)}.{opening}.rec"
         if self.replayed:
-            return open_chip(f"replay:{file}")
-        return open_chip(address_with(f"record:{self.address}", to=str(file)))
+            return open_owned(f"replay:{file}")
+        return open_owned(address_with(f"record:{self.address}", to=str(file)))
 
 
 def board_at(address: str, *, record: Path | None) -> Board:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from drivers.board import Board, LeaseTerms
+from drivers.board import Board, LeaseTerms, open_board
 from drivers.board_link import Asked
 from drivers.dispatcher import Dispatcher
 from drivers.emulator import DeviceEmulator
@@ -166,3 +166,20 @@ def test_a_device_keeps_no_name_longer_than_it_says(make_cells: MakeChip) -> Non
     assert party.stream.client.holder == "é" * 64
     party.board.lock(LeaseTerms(lapse_s=0.0, holder="x" * 5000))
     assert party.board.owner() == "x" * 128
+
+
+def test_a_chip_tells_whom_opening_it_drove_off(make_cells: MakeChip) -> None:
+    device = Dispatcher(make_cells())
+
+    def opened(name: str) -> Chip:
+        stream = DeviceEmulator(device)
+        terms = LeaseTerms(lapse_s=0.0, holder=name, takeover=True)
+        transport = MemoryTransport(stream.receive, release=stream.close)
+        return open_board(transport, address="fake:board", lease=terms)
+
+    first = opened("ada")
+    assert first.taken_from == ""  # nobody was there
+    second = opened("bob")
+    assert second.taken_from == "ada"
+    second.close()
+    assert opened("eve").taken_from == ""

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from hil import backends, kept
+from hil import backends, owned_chip
 from hil.cli import main
 from hil.core import Chip, VerbEvent
 from hil.inference import (
@@ -117,7 +117,7 @@ def verbs(monkeypatch: pytest.MonkeyPatch) -> list[VerbEvent]:
             core.observe(seen.append)
         return chip
 
-    monkeypatch.setattr(kept, "open_chip", watched)
+    monkeypatch.setattr(owned_chip, "open_chip", watched)
     return seen
 
 
