@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hil import CellRead, MvmRequest, Pulse, PulseFamily, open_chip, program_matrix
-from hil.errors import CoreUnavailableError, HilError
+from hil.errors import CoreUnavailableError, HilError, RequestError
 from hil.programming import algorithm
 
 CORE = "sim:hermes?rows=24&cols=20&cores=2&seed=7"
@@ -109,10 +109,8 @@ def test_a_faulty_throttled_line_changes_time_and_no_bit(tmp_path, simulated):
         assert ", flipped " in err
 
 
-def pulse(count=1):
-    return Pulse.of(
-        PulseFamily.SET, device=0, rows=[3, 5], cols=[2, 7], amplitude=120, width=10, count=count
-    )
+def pulse(family=PulseFamily.SET, amplitude=120):
+    return Pulse.of(family, device=0, rows=[3, 5], cols=[2, 7], amplitude=amplitude, width=10)
 
 
 def test_hosts_share_a_board_and_a_host_that_dies_leaves_it_free(tmp_path):
@@ -177,6 +175,25 @@ def test_cells_and_mutations_outlive_a_killed_board(tmp_path):
         assert chip.cores[1].program(pulse()).pulses == 2
 
 
+def test_a_board_refuses_pulses_outside_its_own_limits_in_one_sentence(tmp_path):
+    with open_chip(CORE) as chip:
+        scale = chip.cores[0].info.limits(PulseFamily.SET).amplitude
+    most = float(scale.to_si(np.array([120]))[0])
+    head = 'schema_version = 1\nmodel = "hermes"\ntitle = "a weak supply"\n'
+    (tmp_path / "weak.toml").write_text(f"{head}[pulses.set]\namplitude_max_ampere = {most}\n")
+    options = ("--tcp", "127.0.0.1:0", "--limits", "weak.toml")
+    with emulator(tmp_path, *options) as (_, (address,)), open_chip(address) as chip:
+        core = chip.cores[1]
+        for wrong, words in (
+            (pulse(amplitude=121), f"set amplitude_ampere .* is above {most:.6g}, the most that "),
+            (pulse(PulseFamily.RESET), "pulse family reset is not listed in "),
+        ):
+            with pytest.raises(RequestError, match=rf"^{words}.*weak\.toml[^\n]*$"):
+                core.program(wrong)
+            assert core.status().pulses == 0
+        assert core.program(pulse()).pulses == core.status().pulses == 2
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -190,6 +207,7 @@ def test_cells_and_mutations_outlive_a_killed_board(tmp_path):
         (["--pty", "--latency", "-1"], "--latency -1.0 is outside"),
         (["--pty", "--faults", "luck=0.1"], "unknown key 'luck'; known: loss"),
         (["--pty", "--state", "taken"], "taken"),
+        (["--pty", "--limits", "taken"], "pulse limits 'taken' are not valid TOML"),
     ],
 )
 def test_a_wrong_option_is_one_sentence_and_exit_2(options, words, tmp_path, monkeypatch, capsys):
