@@ -22,6 +22,7 @@ from drivers.wiretap import tapped
 from hil.core import Chip, Outcome
 from hil.errors import CoreUnavailableError, DeviceFaultError, HilError
 from hil.info import ChipInfo
+from hil.requests import MutationReport
 from protocols.wire import messages as wire
 
 __all__ = [
@@ -84,16 +85,6 @@ class LeaseTerms:
     lapse_s: float = 10.0
     takeover: bool = False
     holder: str = field(default_factory=holder_name)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MutationReport:
-    """What the board knows of a mutation; outcome None: it never came there."""
-
-    mutation: int
-    outcome: Outcome | None
-    pulses: int
-    at_s: float
 
 
 class Board:

@@ -24,6 +24,7 @@ from hil.core import (
 )
 from hil.errors import DeviceFaultError, HilError
 from hil.info import CoreInfo, Direction
+from hil.requests import MutationId, MutationReport
 from protocols.wire import messages as wire
 
 if TYPE_CHECKING:
@@ -164,6 +165,16 @@ class BoardCore(Core):
     @override
     def _do_now_s(self) -> float:
         return self._ask(wire.NowRequest(), wire.NowReply).now_s
+
+    @override
+    def _do_next_mutation(self) -> MutationId:
+        return MutationId(boot=self._board.boot, number=self._board.last_mutation + 1)
+
+    @override
+    def _do_fate(self, mutation: MutationId) -> MutationReport | None:
+        if mutation.boot != self._board.boot:
+            return None  # a board without memory counts from 0 again: the number may be another's
+        return self._board.reconcile(mutation.number)
 
     @override
     def _do_safe_state(self) -> None:

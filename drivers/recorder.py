@@ -33,6 +33,7 @@ from hil.core import (
     ReadResult,
 )
 from hil.errors import RequestError
+from hil.requests import MutationId, MutationReport
 
 __all__ = ["RecorderCore", "open_recorded", "record_chip"]
 
@@ -149,6 +150,14 @@ class RecorderCore(Core):
     @override
     def _do_safe_state(self) -> None:
         self._note(Verb.SAFE_STATE, lambda _: self._inner.safe_state(), None)
+
+    @override
+    def _do_next_mutation(self) -> MutationId | None:
+        return self._inner.next_mutation()
+
+    @override
+    def _do_fate(self, mutation: MutationId) -> MutationReport | None:
+        return self._inner.fate(mutation)
 
     @override
     def _do_close(self) -> None:

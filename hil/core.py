@@ -27,6 +27,8 @@ from hil.requests import (
     CellRead,
     CoreSettings,
     CoreStatus,
+    MutationId,
+    MutationReport,
     MvmRequest,
     MvmResult,
     Outcome,
@@ -182,6 +184,25 @@ class Core(ABC):
         return self._do_now_s()
 
     @final
+    def next_mutation(self) -> MutationId | None:
+        """Return the name that the device will give the next pulse request; None if it names none.
+
+        Not reported to observers.
+        """
+        self._require_open()
+        return self._do_next_mutation()
+
+    @final
+    def fate(self, mutation: MutationId) -> MutationReport | None:
+        """Ask what became of a request, also one of an earlier session; changes nothing.
+
+        None where the device cannot tell: it names no requests, or was started again since. Not
+        reported to observers.
+        """
+        self._require_open()
+        return self._do_fate(mutation)
+
+    @final
     def safe_state(self) -> None:
         """Idle all drivers. Never touches a cell; accepted at any time; twice is fine."""
         self._verb("safe_state", None, check_nothing, lambda _: self._do_safe_state())
@@ -257,6 +278,14 @@ class Core(ABC):
 
     @abstractmethod
     def _do_safe_state(self) -> None: ...
+
+    def _do_next_mutation(self) -> MutationId | None:
+        """Name the next request, where the device does."""
+        return None
+
+    def _do_fate(self, mutation: MutationId) -> MutationReport | None:
+        """Tell what became of a request, where the device can."""
+        return None
 
     def _do_close(self) -> None:
         """Release what the back-end holds for this core."""

@@ -1,4 +1,4 @@
-"""What became of a pulse request in doubt: by the core's own counts, and by reading its cells back.
+"""What became of a pulse request in doubt: by its device's word, its counts, its cells read back.
 
 A RESET pulse overwrites a device, so a device that holds what another amplitude would have given
 was not reached. Whoever cannot be told apart is left alone: programming measures it next and mends
@@ -48,12 +48,19 @@ LEAST_DEVICES = 16
 class Evidence(StrEnum):
     """How an answer was found; the value is the sentence to show."""
 
+    TOLD_NONE = "the board tells that it has applied none of its pulses"
+    TOLD_ALL = "the board tells that it has applied all of its pulses"
+    TOLD_SOME = "the board tells that it has applied some of its pulses; its cells were read back"
     COUNTED_NONE = "the core has counted none of its pulses"
     COUNTED_ALL = "the core has counted all of its pulses"
     COUNTED_SOME = "the core has counted some of its pulses; its cells were read back"
     READ_BACK = "the core's counts do not tell; its cells were read back"
     READ_NONE = "the core's counts do not tell; its cells hold nothing of it"
     LEFT = "neither counts nor reads tell; its cells are left to the next measurement"
+
+
+_TOLD = (Evidence.TOLD_NONE, Evidence.TOLD_ALL, Evidence.TOLD_SOME)
+_COUNTED = (Evidence.COUNTED_NONE, Evidence.COUNTED_ALL, Evidence.COUNTED_SOME)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,6 +87,7 @@ def reconcile(
     *,
     mended: BoolArray | None = None,
     first: bool = False,
+    told: int | None = None,
 ) -> Found:
     """Find out which entries of a pulse request in doubt were not applied; sends no pulse.
 
@@ -90,21 +98,24 @@ def reconcile(
             do not tell (it was restarted).
         mended: Entries that a later request has written already, (n,).
         first: The run had written none of its devices before.
+        told: Pulses that the device says it has applied of this very request; goes before counts.
     """
+    none, all_, some = _COUNTED if told is None else _TOLD
+    counted = counted if told is None else told
     free = np.ones(len(pulse), np.bool_) if mended is None else ~mended
     seen = read_back(core, pulse)
     wrong = None if seen is None else misfits(core.info, pulse, seen)
     share = None if wrong is None else float(wrong.mean()) if len(pulse) else 0.0
     if counted == 0:
-        evidence, missing = Evidence.COUNTED_NONE, free
+        evidence, missing = none, free
     elif counted is not None and counted >= pulse.total:
-        evidence, missing = Evidence.COUNTED_ALL, np.zeros(len(pulse), np.bool_)
+        evidence, missing = all_, np.zeros(len(pulse), np.bool_)
     elif seen is None or wrong is None:
         evidence, missing = Evidence.LEFT, np.zeros(len(pulse), np.bool_)
     elif counted is None and first and _holds_nothing(core.info, pulse, seen):
         evidence, missing = Evidence.READ_NONE, free
     else:
-        evidence = Evidence.READ_BACK if counted is None else Evidence.COUNTED_SOME
+        evidence = Evidence.READ_BACK if counted is None else some
         missing = wrong & free
     pulses = counted
     if pulses is None:

@@ -19,6 +19,8 @@ from hil.requests import (
     CellRead,
     CoreSettings,
     CoreStatus,
+    MutationId,
+    MutationReport,
     MvmRequest,
     MvmResult,
     Outcome,
@@ -109,6 +111,9 @@ class Recorder:
         index = core.info.core
         counts = {"entries": len(pulse), "pulses": pulse.total, "family": pulse.family.value}
         intent = {"core": index, "verb": "program", "phase": "intent", **counts, **self._aside}
+        name = core.next_mutation()
+        if name is not None:
+            intent["mutation"] = [name.boot, name.number]
         number = self.journal.write(
             {**intent, "request": digest_of(pulse)}, blob=pack_pulse(pulse), to_disk=True
         )
@@ -175,6 +180,14 @@ class RecordingCore(Core):
     @override
     def _do_safe_state(self) -> None:
         self._record("safe_state", lambda _: self._inner.safe_state(), None, {})
+
+    @override
+    def _do_next_mutation(self) -> MutationId | None:
+        return self._inner.next_mutation()
+
+    @override
+    def _do_fate(self, mutation: MutationId) -> MutationReport | None:
+        return self._inner.fate(mutation)
 
     @override
     def _do_close(self) -> None:

@@ -16,6 +16,8 @@ __all__ = [
     "CellRead",
     "CoreSettings",
     "CoreStatus",
+    "MutationId",
+    "MutationReport",
     "MvmRequest",
     "MvmResult",
     "Outcome",
@@ -37,6 +39,29 @@ class Outcome(StrEnum):
     REJECTED = "rejected, nothing has changed"
     FAILED = "failed, the effect is described"
     UNKNOWN = "effect unknown, read the cells back"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MutationId:
+    """A request that changes cells or settings, as its device names it.
+
+    Attributes:
+        boot: Start of the device; numbers of another one may mean other requests.
+        number: One counter of the device, in steps of 1.
+    """
+
+    boot: int
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MutationReport:
+    """What a device knows of a mutation; outcome None: it never came there."""
+
+    mutation: int
+    outcome: Outcome | None
+    pulses: int
+    at_s: float
 
 
 @dataclass(frozen=True, kw_only=True)

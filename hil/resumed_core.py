@@ -18,6 +18,8 @@ from hil.requests import (
     CellRead,
     CoreSettings,
     CoreStatus,
+    MutationId,
+    MutationReport,
     MvmRequest,
     MvmResult,
     Outcome,
@@ -220,6 +222,14 @@ class ResumedCore(Core):
     @override
     def _do_safe_state(self) -> None:
         self._inner.safe_state()  # never from the tape: it must reach the chip
+
+    @override
+    def _do_next_mutation(self) -> MutationId | None:
+        return self._inner.next_mutation()
+
+    @override
+    def _do_fate(self, mutation: MutationId) -> MutationReport | None:
+        return self._inner.fate(mutation)
 
     @override
     def _do_close(self) -> None:

@@ -25,10 +25,18 @@ from hil.reconcile import (
 )
 from hil.record import ResumptionNote, now_text
 from hil.recording_core import Recorder
-from hil.requests import CellRead, CoreSettings, CoreStatus, Outcome, ProgramResult, Pulse
+from hil.requests import (
+    CellRead,
+    CoreSettings,
+    CoreStatus,
+    MutationReport,
+    Outcome,
+    ProgramResult,
+    Pulse,
+)
 from hil.resumed_core import Playback
 from hil.run_folder import JOURNAL_FILE, RunFolder
-from hil.tape import SentPulse, Tape, read_tape
+from hil.tape import Doubt, SentPulse, Tape, read_tape
 
 __all__ = ["Resumption"]
 
@@ -49,16 +57,20 @@ class Resumption:
         sent: Every pulse request that may have left so far.
     """
 
-    def __init__(self, folder: RunFolder, tape: Tape) -> None:
-        """Go on with the run in `folder`, whose journal is `tape`."""
+    def __init__(self, folder: RunFolder, tape: Tape, report: MutationReport | None) -> None:
+        """Go on with the run in `folder`, whose journal is `tape`; use `of`.
+
+        `report` is what the device knows of the request in doubt.
+        """
         self._folder = folder
         self._tape = tape
+        self._report = report
         self._counted: dict[int, int | None] = {}
         self.sent: tuple[SentPulse, ...] = tuple(tape.sent)
 
     @classmethod
     def of(cls, folder: RunFolder, chip: Chip) -> Self:
-        """Read the journal of a run that is to go on upon `chip`.
+        """Read the journal of a run that is to go on upon `chip`, before that gets any request.
 
         Raises:
             RecordError: It is damaged, or the chip cannot hold what the run has written.
@@ -68,7 +80,8 @@ class Resumption:
                 f"chip {chip.serial} at {chip.info.address} is simulated and ended with the run, "
                 "so there is nothing to go on with; run it again, or over hil emulate next time"
             )
-        return cls(folder, read_tape(folder.path / JOURNAL_FILE))
+        tape = read_tape(folder.path / JOURNAL_FILE)
+        return cls(folder, tape, _ask(chip, tape.doubt))
 
     def begin(self, recorder: Recorder, cores: Sequence[Core], count: Count) -> Playback:
         """Check that the chip stands as the run left it; return the tape, ready to be played.
@@ -183,13 +196,15 @@ class Resumption:
         """Find out what became of the pulses in doubt; send those again that were not applied."""
         doubt = self._tape.doubt
         assert doubt is not None  # noqa: S101 - called for it
+        counted = self._counted[core.info.core]
         with recorder.aside(purpose=PURPOSE):
             found = reconcile(
                 core,
                 pulse,
-                self._counted[core.info.core],
+                counted,
                 mended=_written_by(core.info, pulse, [m for m in doubt.mends if m.applied]),
                 first=self._writes_first(core, doubt.sent, pulse),
+                told=_told(self._report, doubt.sent, counted),
             )
         again = part_of(pulse, found.missing)
         if len(again):
@@ -251,3 +266,33 @@ def _written_by(
         other = request.pulse
         written[other.device, other.rows, other.cols] = True
     return np.asarray(written[pulse.device, pulse.rows, pulse.cols])
+
+
+def _ask(chip: Chip, doubt: Doubt | None) -> MutationReport | None:
+    """Ask the device what became of the request in doubt, before it gets another mutation."""
+    if doubt is None or doubt.sent.mutation is None or doubt.mends:
+        return None  # a request that made up for one that never came bears the same name
+    (core,) = (core for core in chip.cores if core.info.core == doubt.sent.core)
+    return core.fate(doubt.sent.mutation)
+
+
+def _told(report: MutationReport | None, sent: SentPulse, counted: int | None) -> int | None:
+    """Return the pulses that the device says it has applied of a request; None if it is silent.
+
+    Its word is taken where it agrees with its own counts, as far as these tell.
+    """
+    if report is None or report.outcome is Outcome.UNKNOWN:
+        return None
+    applied = 0 if report.outcome in (None, Outcome.REJECTED) else report.pulses
+    possible = applied == sent.total if report.outcome is Outcome.DONE else applied <= sent.total
+    if possible and counted in (None, applied):
+        return applied
+    log.warning(
+        "core %d tells of %d pulses in mutation %d, %d were sent, %s counted: not believed",
+        sent.core,
+        applied,
+        report.mutation,
+        sent.total,
+        counted,
+    )
+    return None

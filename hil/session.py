@@ -118,10 +118,10 @@ class Session:
         self._playback: Playback | None = None
         self._journal: Journal | None = None
         try:
+            resumption = Resumption.of(folder, chip) if folder.taken_up else None
             self._guard.settle(chip.cores)
             also = (chip_folder(chip.serial),) if lasting else ()
             self._dirty = DirtyBook(chip.serial, folder.path, also)
-            resumption = Resumption.of(folder, chip) if folder.taken_up else None
             self._journal = Journal(folder.path / JOURNAL_FILE)
             watch = _Watch(self, self._guard, self._dirty)
             recorder = Recorder(self._journal, watch, keeps_results=lasting)

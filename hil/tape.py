@@ -15,7 +15,7 @@ from typing import Any
 from hil.errors import RecordError
 from hil.journal import JournalLine, blobs_beside, whole_lines
 from hil.journal_blobs import BlobReader
-from hil.requests import Outcome, Pulse
+from hil.requests import MutationId, Outcome, Pulse
 from hil.verb_codec import Result, later, unpack_pulse, unpack_result
 
 __all__ = ["Counters", "Doubt", "SentPulse", "Tape", "TapeEntry", "read_tape"]
@@ -53,6 +53,7 @@ class SentPulse:
         total: Pulses in it.
         mends: Line of the intent that it was to mend, for one sent by an earlier resume.
         applied: Pulses that the chip is known to have applied; None is in doubt.
+        mutation: Its name on the device; None if that names none.
     """
 
     number: int
@@ -61,6 +62,7 @@ class SentPulse:
     total: int
     mends: int | None = None
     applied: int | None = None
+    mutation: MutationId | None = None
     _read: Callable[[], Pulse]
 
     @property
@@ -163,6 +165,7 @@ class Tape:
             request=values["request"],
             total=values["pulses"],
             mends=values.get("mends"),
+            mutation=_named(values.get("mutation")),
             _read=lambda: unpack_pulse(values["family"], self._blobs.read(values["blob"])),
         )
         self.sent.append(sent)
@@ -241,3 +244,7 @@ def read_tape(path: Path) -> Tape:
         RecordError: It is missing or damaged, or does not hold all that pulses followed from.
     """
     return Tape(path)
+
+
+def _named(values: list[int] | None) -> MutationId | None:
+    return None if values is None else MutationId(boot=values[0], number=values[1])
