@@ -6,7 +6,6 @@ time and out of the window. Knows neither locks nor records, so that nothing of 
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import select
@@ -15,7 +14,10 @@ import termios
 import time
 from typing import TYPE_CHECKING, TypeVar
 
+from drivers.capabilities_seen import cores_of
 from drivers.transport import Transport
+from drivers.urgent_messages import safe_by_messages
+from drivers.visa_transport import open_channel
 from hil.backends import check_address
 from hil.errors import CoreTimeoutError, CoreUnavailableError, DeviceFaultError, RequestError
 from hil.urgent import SafeProof
@@ -37,7 +39,6 @@ TRIES = 6
 _READ_BYTES = 1 << 16
 _CONNECT_S = 5.0
 _BAUD = 3_000_000  # as `serial:` has it: another one would cut the owner off
-_MOST_CORES = 4096
 
 
 def safe_board(address: Address) -> SafeProof:
@@ -49,6 +50,12 @@ def safe_board(address: Address) -> SafeProof:
         CoreTimeoutError: It does not answer.
         DeviceFaultError: It answers, but does not show that it is safe.
     """
+    if address.scheme == "visa" and not _is_stream(address.target):
+        channel = open_channel(address)
+        try:
+            return safe_by_messages(channel, address.text)
+        finally:
+            channel.close()
     stream = open_stream(address)
     try:
         return make_safe(stream, address.text)
@@ -72,7 +79,7 @@ def make_safe(stream: Transport, name: str) -> SafeProof:
     )
     answer = asker.ask(0, hello, wire.HelloReply)
     asker.link.begin(answer)
-    serial, cores = _cores(asker.ask(0, wire.CapabilitiesRequest(), wire.CapabilitiesReply).json)
+    serial, cores = cores_of(asker.ask(0, wire.CapabilitiesRequest(), wire.CapabilitiesReply).json)
     safe = tuple(asker.ask(k, wire.StatusRequest(), wire.StatusReply).safe for k in range(cores))
     if not all(safe):
         # An owner that is alive may have configured a core again in between: once more, last.
@@ -139,15 +146,10 @@ class _Asker:
         raise DeviceFaultError(f"{self._name} answered with {reply.message}")
 
 
-def _cores(document: bytes) -> tuple[str, int]:
-    try:
-        said = json.loads(document)
-        serial, cores = str(said["serial"]), len(said["cores"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise DeviceFaultError("the board's capabilities make no sense") from error
-    if not 1 <= cores <= _MOST_CORES:
-        raise DeviceFaultError(f"the board says it has {cores} cores")
-    return serial, cores
+def _is_stream(resource: str) -> bool:
+    """Say whether a VISA resource is a byte stream: a socket or a serial port."""
+    first, *_, last = resource.upper().split("::")
+    return last == "SOCKET" or first.startswith("ASRL")
 
 
 def open_stream(address: Address) -> Transport:

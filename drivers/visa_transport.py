@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyvisa
     from pyvisa.rname import ResourceName
 
-__all__ = ["open_visa"]
+__all__ = ["open_channel", "open_visa"]
 
 _OPTIONS = ("backend", "baud", "rtscts", "rate", *BOARD_OPTIONS)
 _OPEN_MS = 5000
@@ -68,6 +68,19 @@ def open_visa(address: Address) -> Chip:
     return open_board(transport, address=address.text, timing=timing, lease=lease)
 
 
+def open_channel(address: Address) -> VisaChannel:
+    """Open a resource with message boundaries for its messages alone; takes no lease.
+
+    Raises:
+        RequestError: The resource is no name that VISA knows, or an option is unknown.
+        CoreUnavailableError: No such back-end, or nothing answers there.
+    """
+    address.refuse_unknown(_OPTIONS)
+    _parsed(address)
+    resource, release = _opened(address, unquote(address.options.get("backend", "@py")))
+    return VisaChannel(resource, description=f"the board at {address.target}", release=release)
+
+
 def _parsed(address: Address) -> ResourceName:
     from pyvisa import rname
 
@@ -81,6 +94,16 @@ def _parsed(address: Address) -> ResourceName:
 
 
 def _open_resource(address: Address, name: ResourceName, backend: str) -> Transport:
+    resource, release = _opened(address, backend)
+    try:
+        return _transport(resource, name, release, address.target)
+    except BaseException:
+        release()
+        raise
+
+
+def _opened(address: Address, backend: str) -> tuple[Any, Callable[[], None]]:
+    """Open a resource; return it and what closes it."""
     import pyvisa
 
     try:
@@ -103,11 +126,7 @@ def _open_resource(address: Address, name: ResourceName, backend: str) -> Transp
         resource.close()
         manager.close()
 
-    try:
-        return _transport(resource, name, release, address.target)
-    except BaseException:
-        release()
-        raise
+    return resource, release
 
 
 def _transport(

@@ -140,8 +140,9 @@ def safe(
 ) -> None:
     """Idle all drivers of a board now, whoever holds it, and prove it by reading back.
 
-    Takes no lock and no lease, works while the owner hangs or is dead, never touches a cell; twice
-    is fine. Exits with 3 if the board does not show that it is safe. Example:
+    Needs no lock and no lease, works while the owner hangs or is dead, never touches a cell; twice
+    is fine. An owner on another stream loses its lease, so that no pulse follows. Exits with 3 if
+    the board does not show that it is safe. Example:
 
     hil safe serial:/dev/ttyUSB0?baud=3000000
     """

@@ -18,7 +18,7 @@ class SafeProof:
     Attributes:
         serial: Serial of the chip.
         cores: Cores, all of which say that they are in their safe state.
-        owner: Who owns the device's lease, "" for nobody; it was not taken from them.
+        owner: Who owns the device's lease now, "" for nobody: SAFE from another stream ends it.
     """
 
     serial: str

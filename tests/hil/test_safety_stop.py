@@ -231,7 +231,6 @@ def test_nothing_there_is_said(tmp_path):
         ("loopback:sim:hermes", "lives in the process that opened it"),
         ("usb:1", "unknown scheme"),
         ("tcp:host", "is not tcp:HOST:PORT"),
-        ("visa:USB0::1::2::3::INSTR", "byte stream of its own"),
     ],
 )
 def test_address_without_a_board_gets_a_sentence(address, words):
