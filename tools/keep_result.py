@@ -42,8 +42,11 @@ def main(run: str, name: str) -> None:
 
 def _without_folder(command: list[str]) -> list[str]:
     """Leave out where the run was written: that is not what made its figures."""
-    place = command.index("--out") if "--out" in command else len(command)
-    return command[:place] + command[place + 2 :]
+    for option in ("--out", "--resume-into"):
+        if option in command:
+            place = command.index(option)
+            command = command[:place] + command[place + 2 :]
+    return command
 
 
 def _short(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
