@@ -168,6 +168,7 @@ def test_exhausted_budget_stops_a_session_and_the_record_says_so(hil, tmp_path):
         "[pulses.reset]\n[pulses.set]\n[budget]\npulses_per_chip = 900\n"
     )
     assert hil(*PROGRAM, "--yes", "--out", "a")[0] == 0
+    assert hil("adopt", FAKE)[0] == 0  # the made-up chip counts from zero whenever it is opened
     code, _, err = hil(*PROGRAM, "--yes", "--out", "b")
     assert code == 2
     assert "has had 800 pulses; 800 more would exceed the budget of 900" in err

@@ -52,6 +52,16 @@ def test_any_exception_leaves_the_chip_safe_and_its_lock_free(session, error):
     assert holder_of(session.chip.serial) is None
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """A test run in the background was started to ignore some signals, which then stay ignored."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_each_stopping_signal_leaves_the_chip_safe(session, number):
     def use():
