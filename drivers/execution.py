@@ -251,7 +251,5 @@ def _slices(pulse: Pulse, most: int | None) -> Iterator[Pulse]:
     if most is None or len(pulse) <= most:
         yield pulse
         return
-    names = ("device", "rows", "cols", "amplitude", "width", "count")
     for start in range(0, len(pulse), most):
-        part = {name: getattr(pulse, name)[start : start + most] for name in names}
-        yield replace(pulse, **part)
+        yield pulse.part(slice(start, start + most))

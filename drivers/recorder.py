@@ -33,7 +33,7 @@ from hil.core import (
     ReadResult,
 )
 from hil.errors import RequestError
-from hil.requests import MutationId, MutationReport
+from hil.wrapped_core import WrappedCore
 
 __all__ = ["RecorderCore", "open_recorded", "record_chip"]
 
@@ -107,12 +107,11 @@ def _wire_of(tape: TapeWriter) -> Tap:
 
 
 @final
-class RecorderCore(Core):
+class RecorderCore(WrappedCore):
     """A core that writes what the wrapped one was asked and answered."""
 
     def __init__(self, inner: Core, tape: TapeWriter) -> None:
-        super().__init__(inner.info)
-        self._inner = inner
+        super().__init__(inner)
         self._tape = tape
 
     @override
@@ -150,18 +149,6 @@ class RecorderCore(Core):
     @override
     def _do_safe_state(self) -> None:
         self._note(Verb.SAFE_STATE, lambda _: self._inner.safe_state(), None)
-
-    @override
-    def _do_next_mutation(self) -> MutationId | None:
-        return self._inner.next_mutation()
-
-    @override
-    def _do_fate(self, mutation: MutationId) -> MutationReport | None:
-        return self._inner.fate(mutation)
-
-    @override
-    def _do_close(self) -> None:
-        self._inner.close()
 
     def _note(self, verb: Verb, call: Callable[[RequestT], ResultT], request: RequestT) -> ResultT:
         said: dict[str, Any] = {"request": plain(request)}

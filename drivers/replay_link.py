@@ -12,19 +12,10 @@ from drivers.exchanges import exchanges_of
 from drivers.replay_bytes import DevicePlayer
 from drivers.tape import Kind, Place, TapeReader
 from drivers.transport import MemoryTransport
-from hil.core import (
-    CellRead,
-    Chip,
-    Core,
-    CoreSettings,
-    CoreStatus,
-    MvmRequest,
-    MvmResult,
-    ProgramResult,
-    Pulse,
-    ReadResult,
-)
-from hil.info import ChipInfo, CoreInfo
+from hil.core import Chip
+from hil.info import ChipInfo
+from hil.requests import MutationId, MutationReport
+from hil.wrapped_core import WrappedCore
 
 __all__ = ["open_replayed_link", "recorded_channel"]
 
@@ -62,49 +53,13 @@ def _traffic(tape: TapeReader, places: list[Place]) -> Iterator[tuple[bool, byte
 
 
 @final
-class _Relabelled(Core):
-    """A core that says of itself that a replay answers; all else is the inner core's."""
-
-    def __init__(self, inner: Core, info: CoreInfo) -> None:
-        super().__init__(info)
-        self._inner = inner
+class _Relabelled(WrappedCore):
+    """A core that says of itself that a replay answers; it names no request."""
 
     @override
-    def _do_program(self, pulse: Pulse) -> ProgramResult:
-        return self._inner.program(pulse)
+    def _do_next_mutation(self) -> MutationId | None:
+        return None
 
     @override
-    def _do_read(self, request: CellRead) -> ReadResult:
-        return self._inner.read(request)
-
-    @override
-    def _do_mvm(self, request: MvmRequest) -> MvmResult:
-        return self._inner.mvm(request)
-
-    @override
-    def _do_configure(self, settings: CoreSettings) -> None:
-        self._inner.configure(settings)
-
-    @override
-    def _do_status(self) -> CoreStatus:
-        return self._inner.status()
-
-    @override
-    def _do_settings(self) -> CoreSettings:
-        return self._inner.settings()
-
-    @override
-    def _do_wait(self, seconds: float) -> float:
-        return self._inner.wait(seconds)
-
-    @override
-    def _do_now_s(self) -> float:
-        return self._inner.now_s()
-
-    @override
-    def _do_safe_state(self) -> None:
-        self._inner.safe_state()
-
-    @override
-    def _do_close(self) -> None:
-        self._inner.close()
+    def _do_fate(self, mutation: MutationId) -> MutationReport | None:
+        return None

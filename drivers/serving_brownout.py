@@ -7,18 +7,8 @@ from dataclasses import replace
 import numpy as np
 from typing_extensions import override
 
-from hil.core import (
-    CellRead,
-    Chip,
-    Core,
-    CoreSettings,
-    CoreStatus,
-    MvmRequest,
-    MvmResult,
-    ProgramResult,
-    Pulse,
-    ReadResult,
-)
+from hil.core import Chip, Core, ProgramResult, Pulse
+from hil.wrapped_core import WrappedCore
 
 __all__ = ["PowerLoss", "with_brownout"]
 
@@ -49,12 +39,11 @@ class _Counter:
         return int(self._generator.integers(len(pulse.rows) + 1)) if self.left == 0 else None
 
 
-class _FailingCore(Core):
+class _FailingCore(WrappedCore):
     """A core whose supply breaks down in the middle of one pulse request."""
 
     def __init__(self, inner: Core, counter: _Counter) -> None:
-        super().__init__(inner.info)
-        self._inner = inner
+        super().__init__(inner)
         self._counter = counter
 
     @override
@@ -62,42 +51,5 @@ class _FailingCore(Core):
         applied = self._counter.pulses_before_failure(pulse)
         if applied is None:
             return self._inner.program(pulse)
-        names = ("device", "rows", "cols", "amplitude", "width", "count")
-        self._inner.program(replace(pulse, **{n: getattr(pulse, n)[:applied] for n in names}))
+        self._inner.program(pulse.part(slice(applied)))
         raise PowerLoss
-
-    @override
-    def _do_read(self, request: CellRead) -> ReadResult:
-        return self._inner.read(request)
-
-    @override
-    def _do_mvm(self, request: MvmRequest) -> MvmResult:
-        return self._inner.mvm(request)
-
-    @override
-    def _do_configure(self, settings: CoreSettings) -> None:
-        self._inner.configure(settings)
-
-    @override
-    def _do_status(self) -> CoreStatus:
-        return self._inner.status()
-
-    @override
-    def _do_settings(self) -> CoreSettings:
-        return self._inner.settings()
-
-    @override
-    def _do_wait(self, seconds: float) -> float:
-        return self._inner.wait(seconds)
-
-    @override
-    def _do_now_s(self) -> float:
-        return self._inner.now_s()
-
-    @override
-    def _do_safe_state(self) -> None:
-        self._inner.safe_state()
-
-    @override
-    def _do_close(self) -> None:
-        self._inner.close()

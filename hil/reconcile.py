@@ -7,7 +7,7 @@ it if need be. Nothing is ever sent again without such evidence. Knows no journa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -25,7 +25,6 @@ __all__ = [
     "agreement",
     "misfits",
     "nominal_siemens",
-    "part_of",
     "read_back",
     "reconcile",
 ]
@@ -119,7 +118,7 @@ def reconcile(
         missing = wrong & free
     pulses = counted
     if pulses is None:
-        pulses = pulse.total - part_of(pulse, missing).total
+        pulses = pulse.total - pulse.part(missing).total
     return Found(evidence=evidence, missing=missing, pulses=pulses, misfit_share=share)
 
 
@@ -159,12 +158,6 @@ def nominal_siemens(info: CoreInfo, amplitude: npt.NDArray[Any]) -> Array:
     codes, siemens = info.device.reset_amplitude_codes, info.device.reset_siemens
     nominal = np.interp(amplitude, codes, siemens)
     return np.asarray(np.minimum(nominal, info.device.device_g_max_siemens), np.float64)
-
-
-def part_of(pulse: Pulse, chosen: npt.NDArray[Any]) -> Pulse:
-    """Return some entries of a pulse request."""
-    names = ("device", "rows", "cols", "amplitude", "width", "count")
-    return replace(pulse, **{name: getattr(pulse, name)[chosen] for name in names})
 
 
 def _holds_nothing(info: CoreInfo, pulse: Pulse, found_siemens: Array) -> bool:

@@ -19,8 +19,6 @@ from hil.requests import (
     CellRead,
     CoreSettings,
     CoreStatus,
-    MutationId,
-    MutationReport,
     MvmRequest,
     MvmResult,
     Outcome,
@@ -29,6 +27,7 @@ from hil.requests import (
     ReadResult,
 )
 from hil.verb_codec import pack_pulse, pack_result
+from hil.wrapped_core import WrappedCore
 
 __all__ = ["PulseWatch", "Recorder", "RecordingCore"]
 
@@ -134,12 +133,11 @@ class Recorder:
 
 
 @final
-class RecordingCore(Core):
+class RecordingCore(WrappedCore):
     """A core that journals what the wrapped one does."""
 
     def __init__(self, inner: Core, recorder: Recorder) -> None:
-        super().__init__(inner.info)
-        self._inner = inner
+        super().__init__(inner)
         self._recorder = recorder
 
     @override
@@ -174,24 +172,8 @@ class RecordingCore(Core):
         return self._record("wait", self._inner.wait, seconds, {"seconds": seconds})
 
     @override
-    def _do_now_s(self) -> float:
-        return self._inner.now_s()
-
-    @override
     def _do_safe_state(self) -> None:
         self._record("safe_state", lambda _: self._inner.safe_state(), None, {})
-
-    @override
-    def _do_next_mutation(self) -> MutationId | None:
-        return self._inner.next_mutation()
-
-    @override
-    def _do_fate(self, mutation: MutationId) -> MutationReport | None:
-        return self._inner.fate(mutation)
-
-    @override
-    def _do_close(self) -> None:
-        self._inner.close()
 
     def _record(
         self,

@@ -135,6 +135,11 @@ class Pulse:
     def __len__(self) -> int:
         return int(self.device.shape[0])
 
+    def part(self, chosen: slice | npt.NDArray[Any]) -> Self:
+        """Return some of the entries; `chosen` is a slice, a mask or indices."""
+        arrays = {name: codes[chosen] for name, codes in vars(self).items() if name != "family"}
+        return type(self)(family=self.family, **arrays)
+
     @property
     def total(self) -> int:
         """Pulses in the whole request."""

@@ -18,8 +18,6 @@ from hil.requests import (
     CellRead,
     CoreSettings,
     CoreStatus,
-    MutationId,
-    MutationReport,
     MvmRequest,
     MvmResult,
     Outcome,
@@ -28,6 +26,7 @@ from hil.requests import (
     ReadResult,
 )
 from hil.verb_codec import later
+from hil.wrapped_core import WrappedCore
 
 if TYPE_CHECKING:
     from hil.tape import Tape, TapeEntry
@@ -150,7 +149,7 @@ class Playback:
 
 
 @final
-class ResumedCore(Core):
+class ResumedCore(WrappedCore):
     """A core of a run that is taken up again.
 
     Args:
@@ -162,8 +161,7 @@ class ResumedCore(Core):
     def __init__(
         self, inner: Core, playback: Playback, count: Callable[[int, Pulse], None]
     ) -> None:
-        super().__init__(inner.info)
-        self._inner = inner
+        super().__init__(inner)
         self._playback = playback
         self._count = count
 
@@ -222,18 +220,6 @@ class ResumedCore(Core):
     @override
     def _do_safe_state(self) -> None:
         self._inner.safe_state()  # never from the tape: it must reach the chip
-
-    @override
-    def _do_next_mutation(self) -> MutationId | None:
-        return self._inner.next_mutation()
-
-    @override
-    def _do_fate(self, mutation: MutationId) -> MutationReport | None:
-        return self._inner.fate(mutation)
-
-    @override
-    def _do_close(self) -> None:
-        self._inner.close()
 
     def _answer(self, verb: str, call: Callable[[RequestT], ResultT], request: RequestT) -> ResultT:
         entry = self._playback.recorded(self.info.core, verb, request)

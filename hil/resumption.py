@@ -20,7 +20,6 @@ from hil.reconcile import (
     LEAST_AGREEMENT,
     agreement,
     nominal_siemens,
-    part_of,
     reconcile,
 )
 from hil.record import ResumptionNote, now_text
@@ -206,7 +205,7 @@ class Resumption:
                 first=self._writes_first(core, doubt.sent, pulse),
                 told=_told(self._report, doubt.sent, counted),
             )
-        again = part_of(pulse, found.missing)
+        again = pulse.part(found.missing)
         if len(again):
             with recorder.aside(mends=doubt.sent.number):
                 mended = core.program(again)

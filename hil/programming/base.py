@@ -313,7 +313,7 @@ def _apply(run: _Run, result: ProgrammingResult) -> None:
         if len(pulse) == 0:
             continue
         for start in range(0, len(pulse), run.job.core.info.max_pulses):
-            part = _part(pulse, slice(start, start + run.job.core.info.max_pulses))
+            part = pulse.part(slice(start, start + run.job.core.info.max_pulses))
             np.add.at(result.pulses, (part.device, part.rows, part.cols), part.count)
             placed = replace(
                 part, rows=part.rows + np.int32(window.row), cols=part.cols + np.int32(window.col)
@@ -330,11 +330,6 @@ def _apply(run: _Run, result: ProgrammingResult) -> None:
     if run.step.probe is None:
         run.live = False
         result.outcome = run.step.outcome or ProgrammingOutcome.CONVERGED
-
-
-def _part(pulse: Pulse, index: slice) -> Pulse:
-    names = ("device", "rows", "cols", "amplitude", "width", "count")
-    return replace(pulse, **{name: getattr(pulse, name)[index] for name in names})
 
 
 def _settle(clock: Core, runs: Sequence[_Run]) -> None:

@@ -26,8 +26,8 @@ from hil.core import (
     ReadResult,
 )
 from hil.errors import CoreTimeoutError
-from hil.reconcile import part_of
 from hil.verb_codec import later
+from hil.wrapped_core import WrappedCore
 
 OWN = ("state", "forgets", "browns_out")
 STATE_FILE = "chip-state.safetensors"
@@ -64,10 +64,9 @@ class Board:
         self._chip.preserve(self._folder)
 
 
-class KeptCore(Core):
+class KeptCore(WrappedCore):
     def __init__(self, inner: Core, board: Board) -> None:
-        super().__init__(inner.info)
-        self._inner = inner
+        super().__init__(inner)
         self._board = board
         self._before = inner.status()
 
@@ -75,7 +74,7 @@ class KeptCore(Core):
     def _do_program(self, pulse: Pulse) -> ProgramResult:
         self._board.requests += 1
         if self._board.requests == self._board.browns_out:
-            self._inner.program(part_of(pulse, slice(0, len(pulse) // 2)))
+            self._inner.program(pulse.part(slice(0, len(pulse) // 2)))
             self._board.keep()
             raise CoreTimeoutError("no reply within 1 s; its state is unknown")
         return self._kept(self._inner.program(pulse))
@@ -100,10 +99,6 @@ class KeptCore(Core):
             return status
         values = {**vars(status), "pulses": status.pulses - self._before.pulses}
         return CoreStatus(**values)
-
-    @override
-    def _do_settings(self) -> CoreSettings:
-        return self._inner.settings()
 
     @override
     def _do_wait(self, seconds: float) -> float:

@@ -156,7 +156,7 @@ def test_pulses_that_the_board_could_not_finish_are_judged_by_their_cells(tmp_pa
     whole = core._do_program
 
     def half(pulse):
-        done = whole(hil.reconcile.part_of(pulse, slice(0, len(pulse) // 2)))
+        done = whole(pulse.part(slice(0, len(pulse) // 2)))
         return ProgramResult(outcome=Outcome.FAILED, pulses=done.pulses, at_s=done.at_s)
 
     core._do_program = half

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from typing_extensions import override
 
+from hil.cli import main
 from hil.core import (
     CellRead,
     Core,
@@ -37,6 +39,21 @@ from hil.units import CodeScale
 G_MAX = 10e-6  # S, one device
 TOP = 20e-6  # S, nominal RESET curve at amplitude code 0
 SLOT_S = 1e-6
+
+
+@pytest.fixture
+def hil(tmp_path, monkeypatch, capsys):
+    """Run a command in an empty directory: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["hil", *map(str, args)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        captured = capsys.readouterr()
+        return left.value.code or 0, captured.out, captured.err
+
+    return run
 
 
 @dataclass(frozen=True, kw_only=True)

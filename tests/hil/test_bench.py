@@ -1,7 +1,6 @@
 """Benchmarks measure what they say: both sides, in turn, on one thread and on all."""
 
 import json
-import sys
 
 import pytest
 import torch
@@ -9,7 +8,6 @@ import torch
 from hil.bench import bench_loopback, bench_mvm, bench_program
 from hil.bench.loopback import first_difference
 from hil.bench.machine import Machine, torch_threads
-from hil.cli import main
 from hil.errors import RequestError
 
 TINY = "sim:pcm90?rows=32&cols=24&seed=2"
@@ -17,17 +15,13 @@ CORE = "sim:hermes?devices=1&rows=32&cols=16&seed=3"
 
 
 @pytest.fixture
-def hil(tmp_path, monkeypatch, capsys):
+def hil(hil):
     """Run a command in an empty directory: (exit code, its JSON line)."""
-    monkeypatch.chdir(tmp_path)
 
     def run(*args):
-        monkeypatch.setattr(sys, "argv", ["hil", *map(str, args)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        out = capsys.readouterr().out
+        code, out, _ = hil(*args)
         assert out.count("\n") == 1
-        return left.value.code or 0, json.loads(out)
+        return code, json.loads(out)
 
     return run
 

@@ -1,27 +1,21 @@
 """bench link, faults and fuzz from the command line: one line of JSON, exit codes that judge."""
 
 import json
-import sys
 
 import pytest
 
 from hil.bench.line import FaultBench
-from hil.cli import main
 from hil.record import RunStatus, load_record
 
 
 @pytest.fixture
-def hil(tmp_path, monkeypatch, capsys):
+def hil(hil):
     """Run a command in an empty directory: (exit code, its JSON line, stderr)."""
-    monkeypatch.chdir(tmp_path)
 
     def run(*args):
-        monkeypatch.setattr(sys, "argv", ["hil", *map(str, args)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        captured = capsys.readouterr()
-        assert captured.out.count("\n") == 1
-        return left.value.code or 0, json.loads(captured.out), captured.err
+        code, out, shown = hil(*args)
+        assert out.count("\n") == 1
+        return code, json.loads(out), shown
 
     return run
 

@@ -1,33 +1,17 @@
 """The command line: one JSON line on stdout, sentences on stderr, the four exit codes."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 
 from hil import backends
-from hil.cli import app, main
+from hil.cli import app
 from hil.core import Chip
 from hil.errors import CoreTimeoutError, CoreUnavailableError, DeviceFaultError
 from hil.record import RunStatus, load_record
 
 COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
-
-
-@pytest.fixture
-def hil(tmp_path, monkeypatch, capsys):
-    """Run a command in an empty directory: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["hil", *map(str, args)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        captured = capsys.readouterr()
-        return left.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

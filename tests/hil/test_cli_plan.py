@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
 from hil import backends
 from hil.address import parse_address
-from hil.cli import main
 from hil.inference.plan_report import PlanReport
 from hil.record import RunStatus, load_record
 from sim_backend.opening import open_sim
@@ -20,19 +18,10 @@ UNTRAINED = ("--set", 'network={untrained="resnet9-cifar10"}', "--set", "data.da
 
 
 @pytest.fixture
-def hil(tmp_path, monkeypatch, capsys):
+def hil(hil, monkeypatch):
     """Run a command in an empty directory without data: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HIL_DATA", raising=False)
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["hil", *map(str, args)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        captured = capsys.readouterr()
-        return left.value.code or 0, captured.out, captured.err
-
-    return run
+    return hil
 
 
 def one_line(out):

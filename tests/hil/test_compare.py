@@ -1,13 +1,11 @@
 """The comparison is fair: same chip, same vectors, same age; its figures obey their laws."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 
 from hil import open_chip
-from hil.cli import main
 from hil.compare import (
     ComparisonPlan,
     ComparisonRow,
@@ -330,21 +328,6 @@ def test_pictures_are_drawn_for_one_chip_and_for_several():
         summary = summarise([*known_rows(seeds), *swept])
         for picture in (plot_methods(summary), plot_adc_bits(summary)):
             assert picture.startswith(b"\x89PNG")
-
-
-@pytest.fixture
-def hil(tmp_path, monkeypatch, capsys):
-    """Run a command in an empty directory: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["hil", *map(str, args)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        captured = capsys.readouterr()
-        return left.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 def test_the_command_prints_a_row_a_line_and_keeps_them_with_summary_and_pictures(hil, tmp_path):

@@ -9,7 +9,6 @@ import pytest
 from hil.audit import AUDIT_FILE
 from hil.backends import open_chip
 from hil.chip_records import chip_folder, state_folder
-from hil.cli import main
 from hil.guard import open_guard
 from hil.info import BackendKind, PulseFamily
 from hil.requests import Outcome, Pulse
@@ -35,20 +34,6 @@ def opened():
     LISTENING.append(True)
     yield OPENED
     LISTENING.clear()
-
-
-@pytest.fixture
-def hil(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["hil", *map(str, args)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        captured = capsys.readouterr()
-        return left.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

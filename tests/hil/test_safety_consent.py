@@ -1,7 +1,6 @@
 """H10, H11, H23: the right chip, real where it must be, and pulsed only where --yes is said."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from hil import backends
 from hil.audit import AUDIT_FILE, read_audit
 from hil.backends import open_chip
 from hil.chip_records import chip_folder
-from hil.cli import main
 from hil.errors import RequestError
 from hil.guard import open_guard
 from hil.info import BackendKind, PulseFamily
@@ -44,18 +42,9 @@ def silicon(monkeypatch):
 
 
 @pytest.fixture
-def hil(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
+def hil(hil, tmp_path):
     np.save(tmp_path / "w.npy", np.random.default_rng(0).standard_normal((20, 10)))
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["hil", *map(str, args)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        captured = capsys.readouterr()
-        return left.value.code or 0, captured.out, captured.err
-
-    return run
+    return hil
 
 
 PROGRAM = ("program", "w.npy", "--method", "open_loop", "--core", FAKE)

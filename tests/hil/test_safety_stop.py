@@ -12,7 +12,6 @@ import tty
 
 import pytest
 
-from hil.cli import main
 from hil.errors import CoreTimeoutError, CoreUnavailableError, DeviceFaultError, RequestError
 from hil.lease_lock import OwnerLock
 from hil.urgent import make_board_safe
@@ -136,18 +135,6 @@ def on_tcp():
         server.shutdown(socket.SHUT_RDWR)
         server.close()
         thread.join()
-
-
-@pytest.fixture
-def hil(monkeypatch, capsys):
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["hil", *map(str, args)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        captured = capsys.readouterr()
-        return left.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.mark.parametrize("deaf", [0, 1, 3])
