@@ -124,12 +124,16 @@ class StatisticalLaw:
 
     def log_law(self, age_s: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
         """ln((T + t_r) / (2 t_r)), T = max(age, t0): variance of 1/f noise in units of Q^2."""
-        total = age_s.clamp(min=self.t0_s) + self.t_read_s
+        total = self.noise_age(age_s) + self.t_read_s
         return torch.log(total / (2.0 * self.t_read_s))
+
+    def noise_age(self, age_s: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+        """T = max(age, t0)."""
+        return age_s.clamp(min=self.t0_s)
 
     def log_drift(self, age_s: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
         """ln(T / t0), T = max(age, t0): conductance falls as exp(-nu ln(T / t0))."""
-        return torch.log(age_s.clamp(min=self.t0_s) / self.t0_s)
+        return torch.log(self.noise_age(age_s) / self.t0_s)
 
 
 PCM_90NM = StatisticalLaw(
