@@ -1,4 +1,4 @@
-"""How much of a chip is simulated. A word of addresses; knows no physics."""
+"""How much physics a simulated chip has: the option `fidelity` of its address. Names only."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ __all__ = ["Fidelity"]
 
 
 class Fidelity(StrEnum):
-    """What stands behind a simulated core: statistics of targets, pulses, or pulses and circuit."""
+    """What stands between a pulse and a conductance, and between a conductance and a code."""
 
     STATISTICAL = "statistical"
+    """Target conductance in, programmed conductance out, by the published statistics; no pulses."""
     PULSE = "pulse"
+    """Every pulse acts on the device it reaches; the bit lines are a first-order ladder."""
     CIRCUIT = "circuit"
+    """Devices as at pulse; every MVM is solved in the tile circuit, slot by slot."""

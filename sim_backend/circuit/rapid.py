@@ -163,7 +163,7 @@ class _Side:
         )
 
     def only_cols(self, cols: range) -> _Side | None:
-        """Return the lines among `cols`, numbered from the first of those; None if there are none."""
+        """Return the lines among `cols`, numbered from the first one; None if there are none."""
         kept = torch.nonzero((self.index >= cols.start) & (self.index < cols.stop)).flatten()
         if kept.numel() == 0:
             return None
