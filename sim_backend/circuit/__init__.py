@@ -3,12 +3,21 @@
 from sim_backend.circuit.exact import ExactSolver
 from sim_backend.circuit.linear import EffectiveTile, LinearSolver
 from sim_backend.circuit.network import Drive, IdleDevices, LineNetwork, padding, tile_network
+from sim_backend.circuit.nodal import (
+    EffectiveNet,
+    NetCache,
+    NetState,
+    effective_net,
+    net_state,
+)
+from sim_backend.circuit.nodal_wires import NetWires, ReadEnds
 from sim_backend.circuit.rapid import RapidSolver
 from sim_backend.circuit.solver import PreparedTile, TileSolver
 from sim_backend.circuit.wire import IdealWire, LadderWire, Wire
 
 __all__ = [
     "Drive",
+    "EffectiveNet",
     "EffectiveTile",
     "ExactSolver",
     "IdealWire",
@@ -16,10 +25,16 @@ __all__ = [
     "LadderWire",
     "LineNetwork",
     "LinearSolver",
+    "NetCache",
+    "NetState",
+    "NetWires",
     "PreparedTile",
     "RapidSolver",
+    "ReadEnds",
     "TileSolver",
     "Wire",
+    "effective_net",
+    "net_state",
     "padding",
     "tile_network",
 ]
