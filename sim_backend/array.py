@@ -21,15 +21,16 @@ from torch import Tensor
 from hil.core import CoreSettings, Window
 from hil.info import Direction, MvmMode, PulseFamily
 from sim_backend.converters import Codes, Mask, OutputConverter
-from sim_backend.pcm import KELVIN_REFERENCE, PcmArray
+from sim_backend.pcm import KELVIN_REFERENCE
 from sim_backend.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from hil.core import CellRead, MvmRequest, Pulse
     from hil.info import CoreInfo
     from sim_backend.circuit import Wire
+    from sim_backend.device_array import DeviceArray, Place
     from sim_backend.params import ConverterParams
-    from sim_backend.pcm import Effects, Place
+    from sim_backend.pcm import Effects
     from sim_backend.streams import Streams
 
 __all__ = ["PhysicalArray"]
@@ -82,7 +83,7 @@ class PhysicalArray:
         self,
         *,
         info: CoreInfo,
-        pcm: PcmArray,
+        pcm: DeviceArray,
         wire: Wire,
         converters: ConverterParams,
         streams: Streams,
@@ -113,7 +114,7 @@ class PhysicalArray:
         self._variance_dtype = torch.bfloat16 if _fast_bfloat16(device) else torch.float32
 
     @property
-    def pcm(self) -> PcmArray:
+    def pcm(self) -> DeviceArray:
         """The devices: what only a simulator can show."""
         return self._pcm
 
