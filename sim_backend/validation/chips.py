@@ -18,13 +18,20 @@ import torch
 
 from hil.address import parse_address
 from hil.core import CellRead
-from hil.measure import whole
+from hil.measure import measure_mvm, whole
 from hil.programming import OpenLoop, ProgrammingAlgorithm, ProgrammingJob, run_programming
 from sim_backend.array import PhysicalArray
 from sim_backend.opening import open_sim
 from sim_backend.sim_core import SimCore
 
-__all__ = ["HeldCells", "open_cores", "program_cells", "program_matrix", "true_siemens"]
+__all__ = [
+    "HeldCells",
+    "one_hot_magnitude",
+    "open_cores",
+    "program_cells",
+    "program_matrix",
+    "true_siemens",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -44,6 +51,15 @@ def program_matrix(
     """Program a whole core, (rows, cols) S signed; None is open loop."""
     job = ProgrammingJob(core=core, window=whole(core.info), target_siemens=target_siemens)
     run_programming(algorithm or OpenLoop(), [job], seed=0)
+
+
+def one_hot_magnitude(core: SimCore) -> float:
+    """Mean magnitude of the outputs of one fully driven row at a time, S: in effect the mean |w|.
+
+    aihwkit reads it out for its global drift compensation.
+    """
+    codes = core.info.input.max_code * np.eye(core.info.rows, dtype=core.info.input.dtype)
+    return float(np.abs(measure_mvm(core, codes, output_range=0).siemens).mean())
 
 
 def true_siemens(core: SimCore) -> Array:
