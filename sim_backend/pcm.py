@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sim_backend.effects import Effects
+from sim_backend.endurance import Endurance
 from sim_backend.flicker import HOLD_TIMES_FREQUENCY, MATRIX_HOLD_S, Band, FlickerNoise
 from sim_backend.incremental_set import SET_DECAY, SET_FLOOR_MICROSIEMENS, set_increment
 from sim_backend.reset_curve import melt_quench
@@ -80,6 +81,8 @@ class PcmArray:
         stuck_set = (chance < params.stuck_set) & dead
         stuck_reset = (chance > 1 - params.stuck_reset) & dead
         self.stuck: Bool[Tensor, "devices rows cols"] = stuck_set | stuck_reset
+        self._stuck_set, self._moved = stuck_set, ~self.stuck
+        self._endurance = Endurance(params, shape, streams, device) if effects.wear else None
         spread = (params.law.sigma.c[0] / params.law.g_ref_microsiemens) * normal()
         reset_state = (params.reset_floor + spread).clamp(min=0.0)
         self._g: Devices = torch.where(stuck_set, self._g_set, reset_state)
@@ -122,6 +125,8 @@ class PcmArray:
         self._youngest_s = kept.number("youngest_s")
         device, rows, cols = torch.nonzero(touched & ~self.stuck, as_tuple=True)
         self._begin_trajectories((device, rows, cols))
+        if self._endurance is not None:
+            self.stuck = self.stuck | self._endurance.has_ended(self.pulses)
 
     def _changing(self) -> dict[str, Tensor]:
         """What pulses change, all (devices, rows, cols)."""
@@ -134,6 +139,25 @@ class PcmArray:
             "q": self._q,
             "pulses": self.pulses,
         }
+
+    @property
+    def worn(self) -> Bool[Tensor, "devices rows cols"]:
+        """Devices that are stuck since they had more pulses than they survive."""
+        if self._endurance is None:
+            return torch.zeros_like(self.stuck)
+        return self._endurance.has_ended(self.pulses) & self._moved
+
+    @property
+    def ends_set(self) -> Bool[Tensor, "devices rows cols"]:
+        """Where stuck devices are: at SET, else at RESET."""
+        if self._endurance is None:
+            return self._stuck_set
+        return torch.where(self.worn, self._endurance.ends_set, self._stuck_set)
+
+    @property
+    def set_state(self) -> Devices:
+        """Conductance of every device after a long SET pulse, over g_max, without cycle noise."""
+        return self._g_set
 
     def log_age(self, now_s: float) -> float:
         """Return ln(age + t_read) of the device pulsed last: it grows fastest of all ages."""
@@ -150,7 +174,8 @@ class PcmArray:
 
         Only the last of `count` pulses matters to the state. Cycle noise is the published
         programming error (assumed, no public statistics of G against RESET amplitude exist).
-        Devices that are stuck stay as they are; their pulses count all the same.
+        Devices that are stuck stay as they are; their pulses count all the same. One that has had
+        all that it survives is stuck from then on.
 
         Args:
             place: Which devices; none twice.
@@ -239,7 +264,7 @@ class PcmArray:
             g = g * torch.exp(-self._nu * self._law.log_drift(age))
         if kelvin != KELVIN_REFERENCE:
             energy = self._params.activation_ev
-            g = g * conductance_factor(self._g, kelvin, activation_ev=energy)
+            g = g * conductance_factor(self._g / self._g_set, kelvin, activation_ev=energy)
         return g
 
     def read_sigma(self, g: Devices, now_s: float) -> Devices:
@@ -310,6 +335,9 @@ class PcmArray:
         """Give each listed device the noise that belongs to the pulses that have moved it."""
         if self._flicker is not None:
             lives = self.pulses[place]
+            if self._endurance is not None:
+                last = self._endurance.pulses[place].to(torch.int64) + 1
+                lives = torch.minimum(lives, last)
             self._flicker.begin(self._numbers(place), lives.cpu().numpy())
 
     def _draws(self, name: str, n: int) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
@@ -332,6 +360,15 @@ class PcmArray:
             delta = torch.zeros_like(landed)
         else:
             delta = self._relaxation_sigma(landed) * z_relax
+        if self._endurance is not None:
+            failed = alive & (self.pulses[place] > self._endurance.pulses[place])
+            if bool(failed.any()):
+                ends_set, floor = self._endurance.ends_set[place], self._params.reset_floor
+                landed = torch.where(
+                    failed, torch.where(ends_set, self._g_set[place], floor), landed
+                )
+                delta = torch.where(failed, 0.0, delta)
+                self.stuck[place] |= failed
         device, rows, cols = place
         place = (device[alive], rows[alive], cols[alive])
         landed, delta = landed[alive], delta[alive]
