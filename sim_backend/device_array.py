@@ -7,17 +7,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 if TYPE_CHECKING:
     from sim_backend.snapshot import Snapshot
 
-__all__ = ["DeviceArray", "Index", "Place"]
+__all__ = ["DeviceArray", "HoldTimes", "Index", "Place"]
 
 Index = Int[Tensor, " n"]
 Place = tuple[Index, Index, Index]
 """Which devices: device, row and col indices, (n,) each."""
+HoldTimes = npt.NDArray[np.float32]
+"""ln of the longest time, s, for which the read noise of each device is held."""
 
 
 @runtime_checkable
@@ -58,6 +62,39 @@ class DeviceArray(Protocol):
         self, g: Float[Tensor, "devices rows cols"], now_s: float
     ) -> Float[Tensor, "devices rows cols"]:
         """Return the standard deviation of one read at `now_s` of devices that conduct `g`."""
+        ...
+
+    def noise_amplitude(
+        self, g: Float[Tensor, "devices rows cols"]
+    ) -> Float[Tensor, "devices rows cols"]:
+        """Return the unit of read noise of every device at conductance `g`."""
+        ...
+
+    def hold_times(self, now_s: float) -> HoldTimes:
+        """Return how long noise of every device is held at most at its age."""
+        ...
+
+    def held_noise(
+        self, now_s: float, hold_times: HoldTimes
+    ) -> Float[Tensor, "devices rows cols"] | None:
+        """Return noise that devices keep for a millisecond or longer, in units; None if off."""
+        ...
+
+    def fresh_variance(self) -> float:
+        """Return the variance of the noise that changes within a millisecond, in squared units."""
+        ...
+
+    def read(
+        self,
+        place: Place,
+        now_s: float,
+        z: Float[Tensor, " n"],
+        *,
+        kelvin: float,
+        samples: int,
+        slot_s: float,
+    ) -> Float[Tensor, " n"]:
+        """Read the listed devices: mean of `samples` reads a slot apart, the last one now."""
         ...
 
     def log_age(self, now_s: float) -> float:

@@ -20,14 +20,16 @@ from torch import Tensor
 from hil.errors import RequestError
 from hil.info import CoreInfo, DeviceNominal, PulseFamily, PulseLimits
 from hil.units import AMPERE, CodeScale
-from sim_backend.device_array import Index, Place
+from sim_backend.device_array import HoldTimes, Index, Place
 from sim_backend.laws import HERMES_ONE_DEVICE, HERMES_TWO_DEVICES, StatisticalLaw
-from sim_backend.pcm import AGE_AT_DELIVERY_S, BOLTZMANN_EV, KELVIN_REFERENCE
+from sim_backend.pcm import AGE_AT_DELIVERY_S
+from sim_backend.read_noise import ReadNoise
 from sim_backend.snapshot import Snapshot
+from sim_backend.thermal import KELVIN_REFERENCE, conductance_factor
 
 if TYPE_CHECKING:
+    from sim_backend.effects import Effects
     from sim_backend.params import DeviceParams
-    from sim_backend.pcm import Effects
     from sim_backend.streams import Streams
 
 __all__ = ["StatisticalArray", "lumped_devices", "statistical_info"]
@@ -80,6 +82,7 @@ class StatisticalArray:
         self._nu: Devices
         self._g, self._nu = self._landed(torch.zeros(shape, device=device), drawn[0], drawn[1])
         self._q: Devices = self._law.read_noise_q(self._g)
+        self._noise = ReadNoise(params.law, shape, streams, device)
         self._pulsed_at_s: Tensor = torch.full(
             shape, -AGE_AT_DELIVERY_S, dtype=torch.float64, device=device
         )
@@ -110,6 +113,9 @@ class StatisticalArray:
         for name, part in self._changing().items():
             part[touched] = parts[name]
         self._youngest_s = kept.number("youngest_s")
+        if self._effects.read_noise:
+            device, rows, cols = torch.nonzero(touched, as_tuple=True)
+            self._noise.begin((device, rows, cols), self.pulses[touched])
 
     def _changing(self) -> dict[str, Tensor]:
         return {
@@ -151,8 +157,8 @@ class StatisticalArray:
         if self._effects.drift:
             g = g * torch.exp(-self._nu * self._law.log_drift(self._ages(now_s)))
         if kelvin != KELVIN_REFERENCE:
-            energy = self._params.activation_ev * (1 - self._g).clamp(0.0, 1.0)
-            g = g * torch.exp(-energy / BOLTZMANN_EV * (1 / kelvin - 1 / KELVIN_REFERENCE))
+            set_share = self._g / self._params.set_median
+            g = g * conductance_factor(set_share, kelvin, activation_ev=self._params.activation_ev)
         return g
 
     def read_sigma(self, g: Devices, now_s: float) -> Devices:
@@ -160,9 +166,45 @@ class StatisticalArray:
 
         Q belongs to the programmed conductance; `g` is the conductance at `now_s`.
         """
+        return self.noise_amplitude(g) * torch.sqrt(self._law.log_law(self._ages(now_s)))
+
+    def noise_amplitude(self, g: Devices) -> Devices:
+        """Return the unit of read noise of every device at conductance `g`: g Q, over g_max."""
+        return g * self._q if self._effects.read_noise else torch.zeros_like(g)
+
+    def hold_times(self, now_s: float) -> HoldTimes:
+        """Return ln of the longest time, s, for which noise of every device is held at its age."""
+        return self._noise.hold_times(now_s - self._pulsed_at_s)
+
+    def held_noise(self, now_s: float, hold_times: HoldTimes) -> Devices | None:
+        """Return noise that every device keeps for a millisecond or longer, in its units."""
+        return self._noise.held(now_s, hold_times) if self._effects.read_noise else None
+
+    def fresh_variance(self) -> float:
+        """Variance of the noise that changes within a millisecond, in squared units of a device."""
+        return self._noise.fresh_variance()
+
+    def read(
+        self,
+        place: Place,
+        now_s: float,
+        z: Float[Tensor, " n"],
+        *,
+        kelvin: float,
+        samples: int,
+        slot_s: float,
+    ) -> Float[Tensor, " n"]:
+        """Read the listed devices: mean of `samples` reads a slot apart, the last one at `now_s`.
+
+        Relative to g_max, with a deviate `z` each.
+        """
+        g = self.conductance(now_s, kelvin)
         if not self._effects.read_noise:
-            return torch.zeros_like(g)
-        return g * self._q * torch.sqrt(self._law.log_law(self._ages(now_s)))
+            return g[place]
+        noise = self._noise.read(
+            place, now_s, z, hold_times=self.hold_times(now_s), samples=samples, slot_s=slot_s
+        )
+        return (g[place] + self.noise_amplitude(g)[place] * noise).clamp(min=0.0)
 
     def _ages(self, now_s: float) -> Devices:
         return (now_s - self._pulsed_at_s).to(torch.float32)
@@ -179,6 +221,8 @@ class StatisticalArray:
         for name, values in new.items():
             self._changing()[name].view(-1).index_copy_(0, flat, values)
         self.pulses.view(-1).index_add_(0, flat, count)
+        if self._effects.read_noise:
+            self._noise.begin(place, self.pulses[place])
         self._youngest_s = max(self._youngest_s, float(at_s.max()))
 
     def _landed(

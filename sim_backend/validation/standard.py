@@ -64,9 +64,9 @@ CONTRIBUTIONS: tuple[tuple[str, StandardCrossbar, float | None, float | None], .
     ("DAC and ADC, 8 bit", replace(PERFECT, dac=STANDARD.dac, adc=STANDARD.adc), 1.1, None),
     ("output noise 0.04", replace(PERFECT, output_noise=STANDARD.output_noise), 1.8, 1.4),
     ("short-term noise", replace(PERFECT, short_term_noise=STANDARD.short_term_noise), 3.2, 2.8),
-    ("IR drop, 5 uS", _drop(5), 0.82, 1.1),
-    ("IR drop, 15 uS", _drop(15), 2.4, 3.1),
-    ("IR drop, 25 uS", _drop(25), 4.0, 5.0),
+    ("IR drop, 5 uS", _drop(5.0), 0.82, 1.1),
+    ("IR drop, 15 uS", _drop(15.0), 2.4, 3.1),
+    ("IR drop, 25 uS", _drop(25.0), 4.0, 5.0),
 )
 """Name, crossbar, and % with weights as they are and with normalised cols (None: not published)."""
 FIXED_POINT = ((3, 39.0, None), (4, 16.7, 13.3), (5, 7.8, None))
