@@ -24,16 +24,17 @@ from hil.info import Direction, MvmMode, PulseFamily
 from sim_backend.circuit.readout import Adc, Draws, TileDevices, TileReadout
 from sim_backend.converters import Codes, Mask, OutputConverter
 from sim_backend.flicker import MATRIX_HOLD_S
-from sim_backend.pcm import KELVIN_REFERENCE, HoldTimes, PcmArray
 from sim_backend.snapshot import Snapshot
+from sim_backend.thermal import KELVIN_REFERENCE
 
 if TYPE_CHECKING:
     from hil.core import CellRead, MvmRequest, Pulse
     from hil.info import CoreInfo
     from sim_backend.circuit import Wire
     from sim_backend.circuit.readout import CircuitReadout
+    from sim_backend.device_array import DeviceArray, HoldTimes, Place
+    from sim_backend.effects import Effects
     from sim_backend.params import ConverterParams
-    from sim_backend.pcm import Effects, Place
     from sim_backend.streams import Streams
 
 __all__ = ["PhysicalArray"]
@@ -109,7 +110,7 @@ class PhysicalArray:
         self,
         *,
         info: CoreInfo,
-        pcm: PcmArray,
+        pcm: DeviceArray,
         wire: Wire,
         converters: ConverterParams,
         streams: Streams,
@@ -145,7 +146,7 @@ class PhysicalArray:
         self._variance_dtype = torch.bfloat16 if _fast_bfloat16(device) else torch.float32
 
     @property
-    def pcm(self) -> PcmArray:
+    def pcm(self) -> DeviceArray:
         """The devices: what only a simulator can show."""
         return self._pcm
 

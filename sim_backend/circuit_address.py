@@ -21,8 +21,8 @@ from sim_backend.params import WireParams
 
 if TYPE_CHECKING:
     from hil.address import Address
+    from sim_backend.effects import Effects
     from sim_backend.params import Preset
-    from sim_backend.pcm import Effects
 
 __all__ = ["CIRCUIT_OPTIONS", "circuit_of", "circuit_readout", "wired"]
 

@@ -21,7 +21,8 @@ class Effects:
         relaxation: Short-term relaxation between a RESET pulse and t0.
         cycle: Noise from one pulse to the next.
         spread: Device-to-device spread of curves, SET states and drift exponents.
-        stuck: Devices that no pulse moves.
+        stuck: Devices that no pulse moves from the beginning.
+        wear: Devices that no pulse moves any more after so many.
         mismatch: Gain and offset spread of the converters.
         wire: Bit-line resistance.
     """
@@ -33,5 +34,6 @@ class Effects:
     cycle: bool = True
     spread: bool = True
     stuck: bool = True
+    wear: bool = True
     mismatch: bool = True
     wire: bool = True

@@ -23,11 +23,15 @@ from sim_backend.params import PRESETS, Preset
 from sim_backend.pcm import Effects, PcmArray
 from sim_backend.sim_core import SimCore
 from sim_backend.state import Making, load_state, save_state
+from sim_backend.statistical import StatisticalArray, lumped_devices, statistical_info
 from sim_backend.streams import Streams
 
 if TYPE_CHECKING:
     from hil.address import Address
+    from hil.info import CoreInfo
     from sim_backend.circuit.options import CircuitOptions
+    from sim_backend.device_array import DeviceArray
+    from sim_backend.params import ConverterParams, DeviceParams
 
 __all__ = ["SimSetup", "build_chip", "open_sim"]
 
@@ -100,10 +104,11 @@ class SimSetup:
 def open_sim(address: Address) -> Chip:
     """Open "sim:PRESET?key=value&...".
 
-    Options: cores, rows, cols, devices (per polarity), fidelity (pulse|circuit), seed, adc_bits
-    (2...12), ohm (per cell of the bit lines), compute (cpu|cuda), serial, noise=off (no read and no
-    converter noise), off=EFFECT+EFFECT (any of the effects), state=FILE (go on as `Chip.preserve`
-    left it; the file is only read). With fidelity=circuit also those of `circuit_address`.
+    Options: cores, rows, cols, devices (per polarity), fidelity (statistical|pulse|circuit), seed,
+    adc_bits (2...12), ohm (per cell of the bit lines), compute (cpu|cuda), serial, noise=off (no
+    read and no converter noise), off=EFFECT+EFFECT (any of the effects), state=FILE (go on as
+    `Chip.preserve` left it; the file is only read). With fidelity=circuit also those of
+    `circuit_address`.
 
     Raises:
         RequestError: Unknown preset, option or value; the state of another chip.
@@ -129,7 +134,7 @@ def build_chip(setup: SimSetup) -> Chip:
     info = ChipInfo(
         serial=setup.serial,
         backend=BackendKind.SIM,
-        model=setup.preset.name,
+        model=cores[0].info.model,
         address=setup.address,
         cores=tuple(core.info for core in cores),
     )
@@ -148,13 +153,11 @@ def _core(setup: SimSetup, index: int, clock: Clock) -> SimCore:
         ideal = ideal_info(preset, shape, serial=setup.serial, index=index)
         return SimCore(ideal, IdealArray(ideal), clock)
     streams = Streams(setup.seed, index, setup.compute)
-    info = physical_info(
-        preset, preset.device, preset.converters, shape, serial=setup.serial, index=index
-    )
+    info, pcm = _devices(setup, preset.device, preset.converters, streams, index)
     wire = preset.wire if effects.wire else None
     array = PhysicalArray(
         info=info,
-        pcm=PcmArray(preset.device, shape, streams, setup.compute, effects),
+        pcm=pcm,
         wire=IdealWire() if wire is None else LadderWire(ohm_per_cell=wire.ohm_per_cell),
         converters=preset.converters,
         streams=streams,
@@ -163,6 +166,22 @@ def _core(setup: SimSetup, index: int, clock: Clock) -> SimCore:
         readout=circuit_readout(setup.circuit, preset, effects),
     )
     return SimCore(info, array, clock)
+
+
+def _devices(
+    setup: SimSetup, device: DeviceParams, converters: ConverterParams, streams: Streams, index: int
+) -> tuple[CoreInfo, DeviceArray]:
+    """The devices of a core, and what the core says of itself."""
+    each, compute, effects = setup.devices_per_polarity, setup.compute, setup.effects
+    one_for_all = setup.fidelity is Fidelity.STATISTICAL
+    if one_for_all:
+        device = lumped_devices(device, each)
+    shape = (2 if one_for_all else 2 * each, setup.preset.rows, setup.preset.cols)
+    info = physical_info(setup.preset, device, converters, shape, serial=setup.serial, index=index)
+    if one_for_all:
+        devices = StatisticalArray(device, shape, streams, compute, effects)
+        return statistical_info(info, each), devices
+    return info, PcmArray(device, shape, streams, compute, effects)
 
 
 def _setup(address: Address) -> SimSetup:
@@ -203,7 +222,7 @@ def _setup(address: Address) -> SimSetup:
 
 
 def _fidelity(address: Address, preset: Preset) -> Fidelity:
-    known = (Fidelity.PULSE,) if preset.device is None else (Fidelity.PULSE, Fidelity.CIRCUIT)
+    known = (Fidelity.PULSE,) if preset.device is None else tuple(Fidelity)
     return Fidelity(address.choice("fidelity", Fidelity.PULSE, known))
 
 

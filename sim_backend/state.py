@@ -33,8 +33,8 @@ class Making(BaseModel):
     """What a chip is made of: its state fits no chip that differs in any of it.
 
     Attributes:
-        preset, serial, seed, cores, rows, cols, devices_per_polarity, compute: As in its address.
-        fidelity: As in its address.
+        preset, serial, seed, cores, rows, cols, devices_per_polarity, compute, fidelity: As in its
+            address.
         circuit: Options of its tile circuit, if it has one.
         effects_off: Effects that it does not have.
         parameters: Digest of every coefficient of its physics.

@@ -24,13 +24,18 @@ BOLTZMANN_EV = 8.617333e-5
 
 
 def conductance_factor(
-    r: Float[Tensor, "*s"], kelvin: float, *, activation_ev: float
+    set_share: Float[Tensor, "*s"], kelvin: float, *, activation_ev: float
 ) -> Float[Tensor, "*s"]:
     """Conductance over that at 300 K: exp(-Ea/k (1/T - 1/300 K)) [asm].
 
     Amorphous-dominated states are said to have 0.1-0.3 eV, SET nearly none [rec, weak]: Ea falls
-    linearly from `activation_ev` at r = 0 to 0 at r = 1 and above. Drift exponents and relative
-    read noise are those of 300 K.
+    linearly from `activation_ev` to 0 at the device's own SET state, and is 0 above. Drift
+    exponents and relative read noise are those of 300 K.
+
+    Args:
+        set_share: Programmed conductance over that of the device's SET state.
+        kelvin: Temperature, K.
+        activation_ev: Activation energy of the amorphous phase, eV.
 
     Raises:
         RequestError: The temperature is outside 180...400 K.
@@ -41,5 +46,5 @@ def conductance_factor(
             f"temperature_kelvin {kelvin} is outside {low:g}...{high:g}, where one model is known "
             "to hold; choose a temperature within"
         )
-    energy = activation_ev * (1 - r).clamp(0.0, 1.0)
+    energy = activation_ev * (1 - set_share).clamp(0.0, 1.0)
     return torch.exp(-energy / BOLTZMANN_EV * (1 / kelvin - 1 / KELVIN_REFERENCE))
