@@ -1,8 +1,8 @@
 """Options of an address that belong to wires and tile circuit. Knows options and combinations.
 
 With fidelity=circuit: solver (rapid, the default; exact; linear), idle (clamped, the default;
-disconnected), input_mode (one_pass, the default; split; bit_serial). With any fidelity of a chip
-with wires: ohm (bit-line resistance per cell).
+disconnected), input_mode (one_pass, the default; split; bit_serial), wordline_ohm (per cell, with
+solver=linear). With any fidelity of a chip with wires: ohm (bit-line resistance per cell).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CIRCUIT_OPTIONS", "circuit_of", "circuit_readout", "wired"]
 
-OF_CIRCUIT = ("idle", "input_mode", "solver")
+OF_CIRCUIT = ("idle", "input_mode", "solver", "wordline_ohm")
 CIRCUIT_OPTIONS = (*OF_CIRCUIT, "ohm")
 
 MOST_OHM = 1000.0
-"""Most bit-line resistance per cell: some thousand times a real one."""
+"""Most resistance per cell of a line: some thousand times a real one."""
 
 
 def circuit_of(address: Address, fidelity: Fidelity) -> CircuitOptions | None:
@@ -53,6 +53,7 @@ def circuit_of(address: Address, fidelity: Fidelity) -> CircuitOptions | None:
         solver=SolverName(address.choice("solver", given.solver, tuple(SolverName))),
         idle=IdleDevices(address.choice("idle", given.idle, tuple(IdleDevices))),
         input_mode=InputMode(address.choice("input_mode", given.input_mode, tuple(InputMode))),
+        wordline_ohm=address.number("wordline_ohm", given.wordline_ohm, 0.0, MOST_OHM),
     )
 
 

@@ -14,6 +14,7 @@ from sim_backend.circuit.nodal_wires import NetWires, ReadEnds
 from sim_backend.circuit.rapid import RapidSolver
 from sim_backend.circuit.solver import PreparedTile, TileSolver
 from sim_backend.circuit.wire import IdealWire, LadderWire, Wire
+from sim_backend.circuit.word_lines import tile_wires, word_line_tile
 
 __all__ = [
     "Drive",
@@ -37,4 +38,6 @@ __all__ = [
     "net_state",
     "padding",
     "tile_network",
+    "tile_wires",
+    "word_line_tile",
 ]

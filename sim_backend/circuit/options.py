@@ -44,12 +44,14 @@ class CircuitOptions:
         solver: How it is solved.
         idle: What becomes of a device whose input is off.
         input_mode: How an input code becomes pulses.
+        wordline_ohm: Word-line resistance per cell, ohm; 0 is ideal. The static net solves it.
         drive: Potentials and slot.
     """
 
     solver: SolverName = SolverName.RAPID
     idle: IdleDevices = IdleDevices.CLAMPED
     input_mode: InputMode = InputMode.ONE_PASS
+    wordline_ohm: float = 0.0
     drive: Drive = field(default_factory=lambda: Drive(adc_volt=0.4))  # [code aihwkit example]
 
     def __post_init__(self) -> None:
@@ -57,6 +59,14 @@ class CircuitOptions:
             raise RequestError(
                 "solver=linear does not go with idle=disconnected: the network depends on the "
                 "input and has no effective matrix; use solver=rapid or solver=exact"
+            )
+        if self.wordline_ohm and (
+            self.solver is not SolverName.LINEAR or self.idle is not IdleDevices.CLAMPED
+        ):
+            raise RequestError(
+                f"wordline_ohm={self.wordline_ohm:g} does not go with solver={self.solver} and "
+                f"idle={self.idle}: with word lines only the linear network is solved; use "
+                "solver=linear and idle=clamped"
             )
 
     @property
@@ -66,6 +76,7 @@ class CircuitOptions:
             f"solver={self.solver}",
             f"idle={self.idle}",
             f"input_mode={self.input_mode}",
+            f"wordline_ohm={self.wordline_ohm!r}",
         )
 
     def mvm_s(self, max_code: int, phases: int) -> float:

@@ -20,11 +20,12 @@ from sim_backend.circuit.network import IdleDevices, LineNetwork, tile_network
 from sim_backend.circuit.oscillator import counts
 from sim_backend.circuit.passes import Pass, passes
 from sim_backend.circuit.read_noise import mean_on_ns
+from sim_backend.circuit.word_lines import tile_wires, word_line_tile
 
 if TYPE_CHECKING:
     from sim_backend.circuit.options import CircuitOptions
     from sim_backend.circuit.read_noise import IntegrationNoise
-    from sim_backend.circuit.solver import PreparedTile, TileSolver
+    from sim_backend.circuit.solver import PreparedTile
     from sim_backend.deviates import NormalSource
 
 __all__ = ["Adc", "CircuitReadout", "TileDevices", "TileReadout"]
@@ -96,7 +97,7 @@ class CircuitReadout:
 
     def prepare(self, devices: TileDevices) -> TileReadout:
         """Return the readout of a tile whose devices stay as they are."""
-        return TileReadout(readout=self, devices=devices, solver=self.options.solver.make())
+        return TileReadout(readout=self, devices=devices)
 
     def count_coulomb(self, step_siemens: float) -> float:
         """Charge of one oscillation, C, where a count stands for so many siemens.
@@ -126,7 +127,6 @@ class TileReadout:
 
     readout: CircuitReadout
     devices: TileDevices
-    solver: TileSolver
     _kept: dict[tuple[int, int, int], _Reading] = field(default_factory=dict, init=False)
 
     def one_phase(
@@ -225,20 +225,32 @@ class TileReadout:
             if options.idle is IdleDevices.CLAMPED:
                 loading = self.devices.of(-polarity).plus_siemens
         network = tile_network(
-            read.plus_siemens,
-            read.minus_siemens,
+            read.plus_siemens.double(),  # symmetric potentials must stay so to rounding
+            read.minus_siemens.double(),
             ohm_per_cell=self.readout.ohm_per_cell,
             drive=options.drive,
             idle=options.idle,
-            loading_siemens=loading,
+            loading_siemens=None if loading is None else loading.double(),
         )
         swing = _swing(self.readout) * options.drive.slot_s
-        power = (_noise_shares(network) * swing).square()
+        power = (_noise_shares(network).to(read.plus_siemens) * swing).square()
         terms = [(read.plus_variance + read.minus_variance) * power]
         if self.readout.noise is not None:
             net = (read.plus_siemens - read.minus_siemens).abs()
             terms += [net.square() * power, net * power, power]
-        return _Reading(tile=self.solver.prepare(network), variance=torch.cat(terms))
+        return _Reading(tile=self._solved(network, polarity), variance=torch.cat(terms))
+
+    def _solved(self, network: LineNetwork, polarity: int) -> PreparedTile:
+        options = self.readout.options
+        if not options.wordline_ohm:
+            return options.solver.make().prepare(network)
+        return word_line_tile(
+            self.devices.plus_siemens,
+            self.devices.minus_siemens,
+            wires=tile_wires(self.readout.ohm_per_cell, options.wordline_ohm),
+            drive=options.drive,
+            read=(0, 1) if polarity == 0 else ((1 - polarity) // 2,),
+        ).to(self.devices.plus_siemens.dtype)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

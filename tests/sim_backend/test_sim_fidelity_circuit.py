@@ -61,6 +61,16 @@ def test_solvers_agree_on_a_chip(idle: str) -> None:
     assert np.abs(ideal - exact).max() > 3
 
 
+def test_word_lines_take_their_part_and_vanish_with_their_resistance() -> None:
+    address = f"sim:hermes?{QUIET}&devices=1&{CIRCUIT}&ohm=5&solver=linear&adc_bits=12"
+    without = _mvm(address)
+    assert np.abs(_mvm(f"{address}&wordline_ohm=1e-6") - without).max() <= 1
+    lost = [np.linalg.norm(_mvm(f"{address}&wordline_ohm={ohm}") - without) for ohm in (5, 10)]
+    assert 1.7 < lost[1] / lost[0] < 2.1
+    four = _mvm(f"{address}&wordline_ohm=10", mode=MvmMode.FOUR_PHASE)
+    assert np.abs(four - _mvm(f"{address}&wordline_ohm=10")).max() < 0.05 * np.abs(four).max()
+
+
 def test_disconnected_idle_devices_lose_less_than_clamped_ones() -> None:
     address = f"sim:hermes?{QUIET}&devices=1&{CIRCUIT}&ohm=5&adc_bits=12"
     ideal = _mvm(f"sim:hermes?{QUIET}+wire&devices=1&{CIRCUIT}&adc_bits=12")
@@ -149,6 +159,8 @@ def test_an_effect_that_is_off_leaves_the_cells_and_the_draws_of_others(off: str
         (f"{CIRCUIT}&idle=floating", "known: clamped, disconnected"),
         (f"{CIRCUIT}&input_mode=bytes", "known: one_pass, split, bit_serial"),
         (f"{CIRCUIT}&solver=linear&idle=disconnected", "use solver=rapid or solver=exact"),
+        ("wordline_ohm=1", "add fidelity=circuit"),
+        (f"{CIRCUIT}&wordline_ohm=1", "use solver=linear and idle=clamped"),
         ("ohm=-1", "outside 0.0...1000.0"),
         ("ohm=nan", "outside 0.0...1000.0"),
         ("ohm=1&off=wire", "has ideal ones"),

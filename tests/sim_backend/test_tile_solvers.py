@@ -23,6 +23,8 @@ from sim_backend.circuit import (
     TileSolver,
     padding,
     tile_network,
+    tile_wires,
+    word_line_tile,
 )
 
 Array = npt.NDArray[np.float64]
@@ -117,6 +119,16 @@ def test_clamped_idle_devices_make_the_circuit_linear_in_the_widths(ohm: float) 
     exact = _charge(ExactSolver(), network, widths)
     assert (linear - exact).abs().max() < 1e-12 * exact.abs().max()
     assert network.fixed
+
+
+def test_the_static_net_with_ideal_word_lines_is_the_same_effective_matrix() -> None:
+    plus, minus = _pair(33, 6, 37)
+    widths = _widths(5, 33, 38)
+    for drive in (None, Drive(add_volt=0.7, subtract_volt=0.25, idle_volt=0.45, adc_volt=0.41)):
+        network = tile_network(plus, minus, ohm_per_cell=30.0, drive=drive)
+        lines = LinearSolver(dtype=torch.float64).prepare(network).charge(widths, SLOTS)
+        net = word_line_tile(plus, minus, wires=tile_wires(30.0, 0.0), drive=drive)
+        assert (net.charge(widths, SLOTS) - lines).abs().max() < 1e-10 * lines.abs().max()
 
 
 def test_superposition_fails_once_idle_devices_are_disconnected() -> None:
