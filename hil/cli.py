@@ -25,6 +25,7 @@ from hil.cli_run import demo, report, run
 from hil.cli_safety import adopt, audit, list_chips, safe, wear
 from hil.cli_signals import stop_on_signals
 from hil.cli_study import train
+from hil.cli_validate import validate
 from hil.errors import (
     CoreTimeoutError,
     CoreUnavailableError,
@@ -121,6 +122,7 @@ app.command(rich_help_panel=_CHIP)(adopt)
 app.add_typer(audit, name="audit", rich_help_panel=_CHIP)
 app.command(rich_help_panel=_STUDIES)(train)
 app.command(rich_help_panel=_STUDIES)(ablate)
+app.command(rich_help_panel=_STUDIES)(validate)
 app.command("compare-programming", rich_help_panel=_STUDIES)(compare_programming)
 app.add_typer(bench, name="bench", rich_help_panel=_STUDIES)
 app.add_typer(data, name="data", rich_help_panel=_STUDIES)

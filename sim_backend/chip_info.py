@@ -19,7 +19,7 @@ from hil.info import (
 )
 from hil.units import AMPERE, DIMENSIONLESS, MICROSIEMENS, SECOND, SIEMENS, CodeScale
 from sim_backend.ideal import LEVELS
-from sim_backend.pcm import nominal_reset_curve
+from sim_backend.reset_curve import nominal_reset_curve
 
 if TYPE_CHECKING:
     from sim_backend.params import ConverterParams, DeviceParams, Preset

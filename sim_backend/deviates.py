@@ -19,7 +19,7 @@ from scipy.special import ndtri
 from torch import Tensor
 from typing_extensions import override
 
-__all__ = ["DeviceNormal", "HostNormal", "NormalSource"]
+__all__ = ["SLICES", "DeviceNormal", "HostNormal", "NormalSource", "slice_means"]
 
 SLICES = 1 << 16
 OUTSIDE = 2.0 / SLICES
@@ -87,7 +87,7 @@ class HostNormal(NormalSource):
         count = deviates.shape[0]
         words = self._bits.random_raw(-(-count // PER_WORD))
         index = torch.from_numpy(np.asarray(words).view(np.uint16)[:count]).to(torch.int32)
-        torch.index_select(_slice_means(), 0, index, out=deviates)
+        torch.index_select(_inner_means(), 0, index, out=deviates)
         beyond = self._rng.binomial(count, OUTSIDE)
         if beyond:
             where = self._rng.integers(0, count, beyond)
@@ -118,8 +118,17 @@ class DeviceNormal(NormalSource):
 
 
 @cache
-def _slice_means() -> Float32[Tensor, " slices"]:
-    """Mean of a normal deviate within each slice: (phi(a) - phi(b)) / P(a < z < b)."""
-    edges = ndtri(np.linspace(OUTSIDE / 2, 1.0 - OUTSIDE / 2, SLICES + 1))
+def _inner_means() -> Float32[Tensor, " slices"]:
+    return torch.from_numpy(slice_means(OUTSIDE))
+
+
+@cache
+def slice_means(outside: float) -> npt.NDArray[np.float32]:
+    """Mean of a normal deviate in each of 65,536 equally likely slices: (phi(a) - phi(b)) / P.
+
+    Args:
+        outside: Probability of a deviate beyond the slices, on both sides together.
+    """
+    edges = ndtri(np.linspace(outside / 2, 1.0 - outside / 2, SLICES + 1))
     density: npt.NDArray[np.float64] = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)
-    return torch.from_numpy((-np.diff(density) * SLICES / (1.0 - OUTSIDE)).astype(np.float32))
+    return (-np.diff(density) * SLICES / (1.0 - outside)).astype(np.float32)

@@ -14,15 +14,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hil.errors import RequestError
+
 __all__ = [
     "HERMES_ONE_DEVICE",
     "HERMES_TWO_DEVICES",
     "PCM_90NM",
+    "RELATIVE_RANGE",
     "LogClip",
     "Polynomial",
     "StatisticalLaw",
 ]
 
+YEAR_S = 365 * 86_400.0
+RELATIVE_RANGE = (0.0, 1.0)
+"""Conductances over g_max for which the curves were fitted."""
 R_FLOOR = 1e-7
 """Smallest r that enters a logarithm."""
 
@@ -99,6 +105,9 @@ class StatisticalLaw:
         sigma: Programming error in µS at g_ref against r of the target.
         mu, sd: Mean and spread of the drift exponent nu.
         q: Read-noise coefficient Q.
+        source: Where the coefficients come from.
+        longest_age_s: Longest time for which results of the law are published, s. Drift in log time
+            is known to go on for ten decades (IRPS 2016), so it is not refused beyond.
     """
 
     g_ref_microsiemens: float
@@ -108,28 +117,59 @@ class StatisticalLaw:
     mu: Curve
     sd: Curve
     q: Curve
+    source: str = "given by the caller"
+    longest_age_s: float = YEAR_S  # [pub Rasch] MVM errors up to one year
 
     def programming_sigma(self, r: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-        """Published programming error as a fraction of g_max, at age t0."""
-        return self.sigma(r.clamp(0.0, 1.0)) / self.g_ref_microsiemens
+        """Published programming error as a fraction of g_max, at age t0.
+
+        A fraction: where g_max is not g_ref, the error in µS scales with it, as published.
+
+        Raises:
+            RequestError: A conductance is negative or not a number.
+        """
+        return self.sigma(_inside(r)) / self.g_ref_microsiemens
 
     def drift_exponent(self, r: Float[Tensor, "*s"], z: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-        """Drift exponent |mu(r) + sd(r) z| of devices with standard normal deviates z."""
-        inside = r.clamp(0.0, 1.0)
+        """Drift exponent |mu(r) + sd(r) z| of devices with standard normal deviates z.
+
+        Raises:
+            RequestError: A conductance is negative or not a number.
+        """
+        inside = _inside(r)
         return (self.mu(inside) + self.sd(inside) * z).abs()
 
     def read_noise_q(self, r: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-        """Q(r): relative read noise is Q sqrt(ln((T + t_r) / (2 t_r))); Q(1) / r above r = 1."""
-        return self.q(r.clamp(0.0, 1.0)) / r.clamp(min=1.0)
+        """Q(r): relative read noise is Q sqrt(ln((T + t_r) / (2 t_r))); Q(1) / r above r = 1.
+
+        Raises:
+            RequestError: A conductance is negative or not a number.
+        """
+        return self.q(_inside(r)) / r.clamp(min=1.0)
 
     def log_law(self, age_s: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
         """ln((T + t_r) / (2 t_r)), T = max(age, t0): variance of 1/f noise in units of Q^2."""
-        total = age_s.clamp(min=self.t0_s) + self.t_read_s
+        total = self.noise_age(age_s) + self.t_read_s
         return torch.log(total / (2.0 * self.t_read_s))
+
+    def noise_age(self, age_s: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+        """T = max(age, t0)."""
+        return age_s.clamp(min=self.t0_s)
 
     def log_drift(self, age_s: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
         """ln(T / t0), T = max(age, t0): conductance falls as exp(-nu ln(T / t0))."""
-        return torch.log(age_s.clamp(min=self.t0_s) / self.t0_s)
+        return torch.log(self.noise_age(age_s) / self.t0_s)
+
+
+def _inside(r: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """Conductances within the fitted range: those above count as its end."""
+    low, high = RELATIVE_RANGE
+    if not bool((r >= low).all()):
+        raise RequestError(
+            f"relative conductance {float(r.min())} is outside {low:g}...; give conductances of "
+            "devices, which are not negative"
+        )
+    return r.clamp(max=high)
 
 
 PCM_90NM = StatisticalLaw(
@@ -140,8 +180,10 @@ PCM_90NM = StatisticalLaw(
     mu=LogClip(slope=-0.0155, offset=0.0244, low=0.049, high=0.1),
     sd=LogClip(slope=-0.0125, offset=-0.0059, low=0.008, high=0.045),
     q=PowerClip(factor=0.0088, exponent=-0.65, high=0.2),
+    source="[code] aihwkit PCMLikeNoiseModel, from Nandakumar et al., ICECS 2019: 1 M devices",
 )
 
+_HERMES_SOURCE = "[code] aihwkit HermesNoiseModel, from Le Gallo et al., Nat. Electron. 6 (2023)"
 _HERMES_MU = Split(
     at=0.0945,
     low=LogClip(slope=-0.0387, offset=-0.0182, low=0.072, high=0.13),
@@ -164,6 +206,7 @@ HERMES_ONE_DEVICE = StatisticalLaw(
         low=LogClip(slope=-0.0078, offset=0.0038, low=0.0179, high=0.04),
         high=Polynomial((0.0088, 0.0768, -0.1352, 0.0664)),
     ),
+    source=f"{_HERMES_SOURCE}, one device per polarity",
 )
 
 HERMES_TWO_DEVICES = StatisticalLaw(
@@ -182,4 +225,5 @@ HERMES_TWO_DEVICES = StatisticalLaw(
         low=LogClip(slope=-0.0117, offset=-0.0069, low=0.015, high=0.04),
         high=Polynomial((0.0123, 0.0211, -0.0280, 0.0069)),
     ),
+    source=f"{_HERMES_SOURCE}, two devices per polarity",
 )

@@ -29,7 +29,10 @@ class DeviceParams:
         relaxation: (r, sigma) knots of the short-term relaxation between t_read and t0.
         stuck_set, stuck_reset: Shares of devices that no pulse moves.
         verify_margin: Acceptance margin of the published program-and-verify.
-        activation_ev: Activation energy of the RESET state, falling linearly to 0 at r = 1.
+        activation_ev: Activation energy of the RESET state, falling linearly to 0 at SET.
+        endurance_median_pulses, endurance_sigma_ln: Log-normal number of pulses, of either family,
+            that a device survives.
+        endurance_set_share: Share of devices that end stuck at SET; the others end at RESET.
     """
 
     law: StatisticalLaw
@@ -48,6 +51,9 @@ class DeviceParams:
     verify_margin: float
     activation_ev: float
     set_ceiling_microsiemens: float = 12.0  # [pub Nandakumar JAP 2018] 20 replicates its figure
+    endurance_median_pulses: float = 1e7  # [asm] reported: 1e6-1e12 [rec]; towards the lower end
+    endurance_sigma_ln: float = 1.0  # [asm]
+    endurance_set_share: float = 0.5  # [asm] both ends are reported (Kim, MRS Bulletin 2019)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +141,7 @@ HERMES_DEVICE = DeviceParams(
     stuck_set=2e-5,  # [asm] 0.1 % would make verify's MVM error 29 %; published: 18.9 %
     stuck_reset=5e-4,  # [asm] 0.2 % of four-device cells; not programmable: 0.1-1.6 % [pub2]
     verify_margin=5.0 / 80.0,  # [pub2 HERMES] 5 ADC counts, 80 counts at g_max
-    activation_ev=0.2,  # [rec, weak] 0.1-0.3 eV for amorphous-dominated states
+    activation_ev=0.1,  # [rec, weak] 0.1-0.3 eV; its low end is nearest to Boybat (0024)
 )
 
 PCM90_DEVICE = DeviceParams(
@@ -160,7 +166,7 @@ PCM90_DEVICE = DeviceParams(
     stuck_set=2e-5,  # [asm]
     stuck_reset=5e-4,  # [asm] likewise
     verify_margin=1.25 / 80.0,  # [asm] the 1.8 % at r = 0.1 leaves no room for 5 counts
-    activation_ev=0.2,  # [rec, weak]
+    activation_ev=0.1,  # [rec, weak] 0.1-0.3 eV; its low end is nearest to Boybat (0024)
 )
 
 AON_DEVICE = replace(

@@ -10,70 +10,31 @@ there.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sim_backend.device_array import HoldTimes, Index, Place
+from sim_backend.effects import Effects
+from sim_backend.endurance import Endurance
+from sim_backend.incremental_set import SET_DECAY, SET_FLOOR_MICROSIEMENS, set_increment
+from sim_backend.read_noise import ReadNoise
+from sim_backend.reset_curve import melt_quench
 from sim_backend.snapshot import Snapshot
+from sim_backend.thermal import KELVIN_REFERENCE, conductance_factor
 
 if TYPE_CHECKING:
     from sim_backend.params import DeviceParams
     from sim_backend.streams import Streams
 
-__all__ = ["KELVIN_REFERENCE", "Effects", "PcmArray", "Place", "nominal_reset_curve"]
-
-KELVIN_REFERENCE = 300.0
-"""Temperature at which all coefficients hold, K [asm]."""
-
-BOLTZMANN_EV = 8.617333e-5
-"""Boltzmann constant, eV/K."""
+__all__ = ["KELVIN_REFERENCE", "Effects", "PcmArray", "Place"]
 
 AGE_AT_DELIVERY_S = 1e6
 """Devices come in the RESET state, last pulsed this long before the chip was opened [asm]."""
 
-SET_DECAY = math.exp(-1.0 / 2.6)
-"""Factor on P before each SET pulse (Nandakumar JAP 2018)."""
-
-SET_FLOOR_MICROSIEMENS = 0.1
-"""Incremental SET never leaves a device below this, µS (Nandakumar JAP 2018)."""
-
 Devices = Float[Tensor, "devices rows cols"]
-Index = Int[Tensor, " n"]
-Place = tuple[Index, Index, Index]
-"""Which devices: device, row and col indices, (n,) each."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effects:
-    """Which effects a simulated chip has.
-
-    The deviates of an effect that is off are drawn and dropped, so that switching one off leaves
-    the draws of all others as they were.
-
-    Attributes:
-        read_noise: 1/f noise of every read and MVM.
-        output_noise: Noise of the converters.
-        drift: Drift of the conductance after t0.
-        relaxation: Short-term relaxation between a RESET pulse and t0.
-        cycle: Noise from one pulse to the next.
-        spread: Device-to-device spread of curves, SET states and drift exponents.
-        stuck: Devices that no pulse moves.
-        mismatch: Gain and offset spread of the converters.
-        wire: Bit-line resistance.
-    """
-
-    read_noise: bool = True
-    output_noise: bool = True
-    drift: bool = True
-    relaxation: bool = True
-    cycle: bool = True
-    spread: bool = True
-    stuck: bool = True
-    mismatch: bool = True
-    wire: bool = True
 
 
 class PcmArray:
@@ -113,9 +74,10 @@ class PcmArray:
         chance = torch.rand(shape, generator=made).to(device)
         dead = effects.stuck
         stuck_set = (chance < params.stuck_set) & dead
-        self.stuck: Bool[Tensor, "devices rows cols"] = stuck_set | (
-            (chance > 1 - params.stuck_reset) & dead
-        )
+        stuck_reset = (chance > 1 - params.stuck_reset) & dead
+        self.stuck: Bool[Tensor, "devices rows cols"] = stuck_set | stuck_reset
+        self._stuck_set, self._moved = stuck_set, ~self.stuck
+        self._endurance = Endurance(params, shape, streams, device) if effects.wear else None
         spread = (params.law.sigma.c[0] / params.law.g_ref_microsiemens) * normal()
         reset_state = (params.reset_floor + spread).clamp(min=0.0)
         self._g: Devices = torch.where(stuck_set, self._g_set, reset_state)
@@ -130,6 +92,7 @@ class PcmArray:
             shape, dtype=torch.int64, device=device
         )
         self._youngest_s = -AGE_AT_DELIVERY_S
+        self._noise = ReadNoise(params.law, shape, streams, device)
         knots = torch.tensor(params.relaxation, device=device)
         self._relax_r, self._relax_sigma = knots[:, 0].contiguous(), knots[:, 1].contiguous()
 
@@ -152,6 +115,10 @@ class PcmArray:
         for name, part in self._changing().items():
             part[touched] = parts[name]
         self._youngest_s = kept.number("youngest_s")
+        device, rows, cols = torch.nonzero(touched & ~self.stuck, as_tuple=True)
+        self._begin_trajectories((device, rows, cols))
+        if self._endurance is not None:
+            self.stuck = self.stuck | self._endurance.has_ended(self.pulses)
 
     def _changing(self) -> dict[str, Tensor]:
         """What pulses change, all (devices, rows, cols)."""
@@ -164,6 +131,25 @@ class PcmArray:
             "q": self._q,
             "pulses": self.pulses,
         }
+
+    @property
+    def worn(self) -> Bool[Tensor, "devices rows cols"]:
+        """Devices that are stuck since they had more pulses than they survive."""
+        if self._endurance is None:
+            return torch.zeros_like(self.stuck)
+        return self._endurance.has_ended(self.pulses) & self._moved
+
+    @property
+    def ends_set(self) -> Bool[Tensor, "devices rows cols"]:
+        """Where stuck devices are: at SET, else at RESET."""
+        if self._endurance is None:
+            return self._stuck_set
+        return torch.where(self.worn, self._endurance.ends_set, self._stuck_set)
+
+    @property
+    def set_state(self) -> Devices:
+        """Conductance of every device after a long SET pulse, over g_max, without cycle noise."""
+        return self._g_set
 
     def log_age(self, now_s: float) -> float:
         """Return ln(age + t_read) of the device pulsed last: it grows fastest of all ages."""
@@ -180,7 +166,8 @@ class PcmArray:
 
         Only the last of `count` pulses matters to the state. Cycle noise is the published
         programming error (assumed, no public statistics of G against RESET amplitude exist).
-        Devices that are stuck stay as they are; their pulses count all the same.
+        Devices that are stuck stay as they are; their pulses count all the same. One that has had
+        all that it survives is stuck from then on.
 
         Args:
             place: Which devices; none twice.
@@ -188,7 +175,7 @@ class PcmArray:
             count: Pulses per entry; the wear counter grows by it.
             at_s: Device time at which each entry's last pulse ends, s.
         """
-        aimed = _melt_quench(
+        aimed = melt_quench(
             amplitude_ampere,
             g_set=self._g_set[place],
             i50=self._i50[place],
@@ -224,9 +211,8 @@ class PcmArray:
     ) -> None:
         """Add `count` incremental SET pulses to each listed device (Nandakumar JAP 2018).
 
-        Increment in µS: mean -0.084 G + 0.880 + 1.40 P, std 0.091 G + 0.260 + 2.15 P, with P = 1
-        after RESET, times exp(-1/2.6) before each pulse; G clipped to 0.1...12 µS or the SET state.
-        A device above that ceiling is not lowered to it. The steps start from the conductance the
+        G is clipped to 0.1...12 µS or the SET state. A device above that ceiling is not lowered to
+        it. The steps (see `incremental_set`) start from the conductance the
         device has at `now_s`; those of one entry follow each other at once.
 
         Args:
@@ -243,9 +229,9 @@ class PcmArray:
             active = count > pulse
             z, _ = self._draws("programming", g.shape[0])
             p = torch.where(active, p * SET_DECAY, p)
-            step = -0.084 * g + 0.880 + 1.40 * p
+            step, sigma = set_increment(g, p)
             if self._effects.cycle:
-                step = step + (0.091 * g + 0.260 + 2.15 * p) * z
+                step = step + sigma * z
             moved = torch.minimum(g + step, torch.maximum(ceiling, g))
             moved = moved.clamp(min=SET_FLOOR_MICROSIEMENS)
             g = torch.where(active, moved, g)
@@ -269,7 +255,8 @@ class PcmArray:
         if self._effects.drift:
             g = g * torch.exp(-self._nu * self._law.log_drift(age))
         if kelvin != KELVIN_REFERENCE:
-            g = g * self._arrhenius(kelvin)
+            energy = self._params.activation_ev
+            g = g * conductance_factor(self._g / self._g_set, kelvin, activation_ev=energy)
         return g
 
     def read_sigma(self, g: Devices, now_s: float) -> Devices:
@@ -277,19 +264,59 @@ class PcmArray:
 
         The law is that of the published statistics (`laws`); `g` is the conductance at `now_s`.
         """
-        if not self._effects.read_noise:
-            return torch.zeros_like(g)
         age = (now_s - self._pulsed_at_s).to(torch.float32)
-        return g * self._q * torch.sqrt(self._law.log_law(age))
+        return self.noise_amplitude(g) * torch.sqrt(self._law.log_law(age))
 
-    def _arrhenius(self, kelvin: float) -> Devices:
-        """Temperature factor exp(-Ea/k (1/T - 1/300 K)), Ea falling to 0 at r = 1 [asm].
+    def noise_amplitude(self, g: Devices) -> Devices:
+        """Return the unit of read noise of every device at conductance `g`: g Q, over g_max."""
+        return g * self._q if self._effects.read_noise else torch.zeros_like(g)
 
-        No public statistical model has a temperature term: amorphous-dominated states are said to
-        have 0.1-0.3 eV, SET nearly none. The same energy holds at every temperature.
+    def hold_times(self, now_s: float) -> HoldTimes:
+        """Return ln of the longest time, s, for which noise of every device is held at its age."""
+        return self._noise.hold_times(now_s - self._pulsed_at_s)
+
+    def held_noise(self, now_s: float, hold_times: HoldTimes) -> Devices | None:
+        """Return noise that every device keeps for a millisecond or longer, in its units.
+
+        It is the same within one millisecond of the clock. None where read noise is off.
         """
-        energy = self._params.activation_ev * (1 - self._g).clamp(0.0, 1.0)
-        return torch.exp(-energy / BOLTZMANN_EV * (1 / kelvin - 1 / KELVIN_REFERENCE))
+        return self._noise.held(now_s, hold_times) if self._effects.read_noise else None
+
+    def fresh_variance(self) -> float:
+        """Variance of the noise that changes within a millisecond, in squared units of a device."""
+        return self._noise.fresh_variance()
+
+    def read(
+        self,
+        place: Place,
+        now_s: float,
+        z: Float[Tensor, " n"],
+        *,
+        kelvin: float,
+        samples: int,
+        slot_s: float,
+    ) -> Float[Tensor, " n"]:
+        """Read the listed devices: mean of `samples` reads a slot apart, the last one at `now_s`.
+
+        Relative to g_max, with a deviate `z` each. Averaging takes away only the noise that changes
+        meanwhile.
+        """
+        g = self.conductance(now_s, kelvin)
+        if not self._effects.read_noise:
+            return g[place]
+        noise = self._noise.read(
+            place, now_s, z, hold_times=self.hold_times(now_s), samples=samples, slot_s=slot_s
+        )
+        return (g[place] + self.noise_amplitude(g)[place] * noise).clamp(min=0.0)
+
+    def _begin_trajectories(self, place: Place) -> None:
+        """Give each listed device the noise that belongs to the pulses that have moved it."""
+        if self._effects.read_noise:
+            lives = self.pulses[place]
+            if self._endurance is not None:
+                last = self._endurance.pulses[place].to(torch.int64) + 1
+                lives = torch.minimum(lives, last)
+            self._noise.begin(place, lives)
 
     def _draws(self, name: str, n: int) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """Two deviates per entry, always drawn, so that no effect moves another's stream."""
@@ -307,18 +334,28 @@ class PcmArray:
         alive = ~self.stuck[place]
         self.pulses[place] += count
         self._youngest_s = max(self._youngest_s, float(at_s.max()))
-        device, rows, cols = place
-        place = (device[alive], rows[alive], cols[alive])
-        landed = landed[alive]
         if z_relax is None:
             delta = torch.zeros_like(landed)
         else:
-            delta = self._relaxation_sigma(landed) * z_relax[alive]
+            delta = self._relaxation_sigma(landed) * z_relax
+        if self._endurance is not None:
+            failed = alive & (self.pulses[place] > self._endurance.pulses[place])
+            if bool(failed.any()):
+                ends_set, floor = self._endurance.ends_set[place], self._params.reset_floor
+                landed = torch.where(
+                    failed, torch.where(ends_set, self._g_set[place], floor), landed
+                )
+                delta = torch.where(failed, 0.0, delta)
+                self.stuck[place] |= failed
+        device, rows, cols = place
+        place = (device[alive], rows[alive], cols[alive])
+        landed, delta = landed[alive], delta[alive]
         self._g[place] = landed
         self._delta[place] = delta
         self._pulsed_at_s[place] = at_s[alive]
         self._nu[place] = self._law.drift_exponent(landed, self._z_nu[place])
         self._q[place] = self._law.read_noise_q(landed)
+        self._begin_trajectories(place)
 
     def _relaxation_sigma(self, r: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Interpolate the relaxation knots linearly; the last one holds beyond."""
@@ -327,29 +364,3 @@ class PcmArray:
         low = high - 1
         share = ((r - x[low]) / (x[high] - x[low])).clamp(0.0, 1.0)
         return y[low] + share * (y[high] - y[low])
-
-
-def nominal_reset_curve(
-    params: DeviceParams, amplitude_ampere: Float[Tensor, " n"]
-) -> Float[Tensor, " n"]:
-    """Return the conductance of a median device after a RESET pulse, relative to g_max."""
-    median = torch.full_like(amplitude_ampere, params.set_median)
-    return _melt_quench(
-        amplitude_ampere,
-        g_set=median,
-        i50=torch.full_like(median, params.i50_ampere),
-        slope=torch.full_like(median, params.slope_ampere),
-        floor=params.reset_floor,
-    )
-
-
-def _melt_quench(
-    amplitude: Float[Tensor, " n"],
-    *,
-    g_set: Float[Tensor, " n"],
-    i50: Float[Tensor, " n"],
-    slope: Float[Tensor, " n"],
-    floor: float,
-) -> Float[Tensor, " n"]:
-    """G(I) = floor + (G_set - floor) sigmoid((I50 - I) / s) [asm: no public curve]."""
-    return floor + (g_set - floor) * torch.sigmoid((i50 - amplitude) / slope)

@@ -32,21 +32,19 @@ class Streams:
 
         Fabrication uses it, so that a chip is the same chip whatever it is computed on.
         """
-        return torch.Generator().manual_seed(self._seed_of(name))
+        return torch.Generator().manual_seed(self.key(name))
 
     def __getitem__(self, name: str) -> torch.Generator:
         """Return the running generator of stream `name` on the compute device."""
         if name not in self._made:
-            self._made[name] = torch.Generator(self._device).manual_seed(self._seed_of(name))
+            self._made[name] = torch.Generator(self._device).manual_seed(self.key(name))
         return self._made[name]
 
     def normal(self, name: str) -> NormalSource:
         """Return the running source of normal deviates `name`; no stream shares its draws."""
         if name not in self._normal:
             on_host = self._device.type == "cpu"
-            self._normal[name] = (
-                HostNormal(self._seed_of(name)) if on_host else DeviceNormal(self[name])
-            )
+            self._normal[name] = HostNormal(self.key(name)) if on_host else DeviceNormal(self[name])
         return self._normal[name]
 
     def snapshot(self) -> Snapshot:
@@ -75,6 +73,7 @@ class Streams:
                     name=key,
                 ) from error
 
-    def _seed_of(self, name: str) -> int:
+    def key(self, name: str) -> int:
+        """Return the seed of stream `name`, 63 bits: for what is hashed instead of drawn."""
         text = f"{self._seed}/{self._core}/{name}".encode()
         return int.from_bytes(hashlib.sha256(text).digest()[:8], "little") >> 1

@@ -178,7 +178,8 @@ def test_defaults_beat_verify_on_any_matrix(kind, devices):
     verify, error_verify = programmed(address, ProgramVerify(), kind)
     gdp, error_gdp = programmed(address, GradientDescent(), kind)
     assert error_gdp < 0.85 * error_verify
-    assert gdp.pulses_per_device < 3 * verify.pulses_per_device
+    # Slow read noise stays through a batch: what looks wrong by it is pulsed again.
+    assert gdp.pulses_per_device < 4 * verify.pulses_per_device
 
 
 @pytest.mark.statistical

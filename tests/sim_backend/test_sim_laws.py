@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
+from torch import Tensor
 
+from hil.errors import RequestError
+from sim_backend.evidence import evidence_of
 from sim_backend.laws import (
     HERMES_ONE_DEVICE,
     HERMES_TWO_DEVICES,
@@ -13,6 +18,7 @@ from sim_backend.laws import (
     Polynomial,
     StatisticalLaw,
 )
+from sim_backend.params import PRESETS
 
 # r: programming error / % of g_max, mu, sd, Q, as printed (rounded) for each parameter set.
 SPOTS = {
@@ -118,6 +124,133 @@ def test_branches_meet_their_own_formulas() -> None:
     high = -0.0436 * at**2 - 0.0126 * at + 0.0736
     assert torch.allclose(HERMES_ONE_DEVICE.mu(below), low)
     assert torch.allclose(HERMES_ONE_DEVICE.mu(at), high)
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("wrong", [-0.1, float("nan")])
+def test_what_is_no_conductance_is_refused(law: StatisticalLaw, wrong: float) -> None:
+    r = torch.tensor([0.5, wrong])
+    for curve in (law.programming_sigma, law.read_noise_q, lambda r: law.drift_exponent(r, r)):
+        with pytest.raises(RequestError, match=r"relative conductance .* is outside 0\.\.\."):
+            curve(r)
+
+
+def test_programming_error_scales_with_g_max() -> None:
+    """In µS it is s g_max / g_ref: relative to g_max, the same on a chip with another g_max."""
+    aon, pcm90 = PRESETS["aon"].device, PRESETS["pcm90"].device
+    assert aon is not None
+    assert pcm90 is not None
+    r = torch.linspace(0, 1, 11)
+    for params in (aon, pcm90):
+        microsiemens = params.law.programming_sigma(r) * params.g_max_microsiemens
+        published = 0.26348 + 1.9650 * r - 1.1731 * r**2
+        assert torch.allclose(microsiemens, published * params.g_max_microsiemens / 25.0)
+
+
+TABLE = {
+    # Section 2.2 of the models: g_max, t0, t_r, c0...c3, mu low, mu high, sd low, sd high, Q.
+    "90 nm": (PCM_90NM, 25.0, 20.0, 250e-9, (0.26348, 1.9650, -1.1731)),
+    "14 nm, one device": (
+        HERMES_ONE_DEVICE,
+        10.35,
+        200.0,
+        512e-9,
+        (0.15781817, 2.32443916, -2.16310839, 0.68841818),
+    ),
+    "14 nm, two devices": (
+        HERMES_TWO_DEVICES,
+        20.7,
+        300.0,
+        512e-9,
+        (0.16603222, 4.71806468, -8.48101252, 4.68961419),
+    ),
+}
+
+
+def _clip(r: Tensor, slope: float, offset: float, low: float, high: float) -> Tensor:
+    return (slope * r.log() + offset).clamp(low, high)
+
+
+CURVES = {
+    "90 nm": {
+        "mu": lambda r: _clip(r, -0.0155, 0.0244, 0.049, 0.1),
+        "sd": lambda r: _clip(r, -0.0125, -0.0059, 0.008, 0.045),
+        "q": lambda r: (0.0088 / r**0.65).clamp(max=0.2),
+    },
+    "14 nm, one device": {
+        "mu": lambda r: torch.where(
+            r < 0.0945,
+            _clip(r, -0.0387, -0.0182, 0.072, 0.13),
+            -0.0436 * r**2 - 0.0126 * r + 0.0736,
+        ),
+        "sd": lambda r: torch.where(
+            r < 0.3039,
+            _clip(r, -0.0120, -0.0023, 0.0124, 0.04),
+            -0.0165 * r**2 + 0.0116 * r + 0.0104,
+        ),
+        "q": lambda r: torch.where(
+            r < 0.1591,
+            _clip(r, -0.0078, 0.0038, 0.0179, 0.04),
+            0.0664 * r**3 - 0.1352 * r**2 + 0.0768 * r + 0.0088,
+        ),
+    },
+    "14 nm, two devices": {
+        "mu": lambda r: torch.where(
+            r < 0.0945,
+            _clip(r, -0.0387, -0.0182, 0.072, 0.13),
+            -0.0436 * r**2 - 0.0126 * r + 0.0736,
+        ),
+        "sd": lambda r: torch.where(
+            r < 0.3055,
+            _clip(r, -0.0117, -0.0057, 0.0091, 0.04),
+            -0.0118 * r**2 + 0.0093 * r + 0.0073,
+        ),
+        "q": lambda r: torch.where(
+            r < 0.16,
+            _clip(r, -0.0117, -0.0069, 0.015, 0.04),
+            0.0069 * r**3 - 0.0280 * r**2 + 0.0211 * r + 0.0123,
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_coefficient_is_that_of_the_published_table(name: str) -> None:
+    law, g_ref, t0_s, t_read_s, sigma = TABLE[name]
+    assert (law.g_ref_microsiemens, law.t0_s, law.t_read_s) == (g_ref, t0_s, t_read_s)
+    assert law.sigma.c == sigma
+    r = torch.cat([torch.logspace(-6, 0, 300), torch.tensor([0.0945, 0.16, 0.1591, 0.3039])])
+    for quantity, formula in CURVES[name].items():
+        assert torch.allclose(getattr(law, quantity)(r), formula(r), rtol=1e-5, atol=1e-8), quantity
+
+
+def test_presets_stand_on_the_statistics_of_their_chip() -> None:
+    laws = {"hermes": HERMES_ONE_DEVICE, "pcm90": PCM_90NM, "aon": PCM_90NM}
+    g_max = {"hermes": 10.35, "pcm90": 25.0, "aon": 5.0}
+    for name, law in laws.items():
+        device = PRESETS[name].device
+        assert device is not None
+        assert device.law is law
+        assert device.g_max_microsiemens == g_max[name]
+        assert device.set_ceiling_microsiemens == 12.0
+        floor = device.reset_floor * device.law.g_ref_microsiemens
+        assert floor == pytest.approx(0.1, rel=0.01), "0.1 µS after RESET (Nandakumar JAP 2018)"
+    assert PRESETS["hermes"].devices_per_polarity == (2, 1)
+
+
+@pytest.mark.parametrize("name", ["hermes", "pcm90", "aon"])
+def test_every_curve_says_where_it_comes_from_and_where_it_holds(name: str) -> None:
+    device = PRESETS[name].device
+    assert device is not None
+    rows = evidence_of(device)
+    assert len({row.quantity for row in rows}) == len(rows)
+    for row in rows:
+        assert re.search(r"\[(pub|code|fit|asm)\]", row.source), row.quantity
+        assert row.fitted[0] < row.fitted[1]
+        assert row.outside
+        assert re.search(r"\[asm\]|error|none", row.outside), row.quantity
+    ages = [row.fitted for row in rows if row.variable == "T / s"]
+    assert ages == [(device.law.t0_s, 365 * 86_400.0)] * 2
 
 
 def test_polynomial_and_clip_are_what_they_say() -> None:

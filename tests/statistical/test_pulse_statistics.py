@@ -10,6 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from sim_backend.incremental_set import (
+    CHARACTERISED_MICROSIEMENS,
+    SET_DECAY,
+    pulses_to_reach,
+    set_increment,
+)
 from sim_backend.params import PRESETS
 from sim_backend.pcm import Effects, PcmArray
 
@@ -68,6 +74,55 @@ def test_incremental_set_follows_its_table(
     assert abs(float(seen.mean()) - mean) < 4 * sd / math.sqrt(n) + rounding
     assert abs(float(seen.std()) - sd) < 6 * sd / math.sqrt(2 * n) + rounding
     assert bool((pcm.pulses == pulses).all())
+
+
+@pytest.mark.parametrize("pulse", [1, 2, 4, 8, 20])
+def test_an_increment_depends_on_conductance_and_pulse_number_as_published(
+    make_devices: MakeDevices, pulse: int
+) -> None:
+    """Mean -0.084 G + 0.880 + 1.40 P and std 0.091 G + 0.260 + 2.15 P, P = exp(-pulse / 2.6)."""
+    pcm = make_devices(replace(HERMES, set_ceiling_microsiemens=20.0), SHAPE, 12, NOMINAL)
+    pcm.set_step(_everywhere(), _counts(pulse), _at(0.0), 0.0)
+    unit, p = HERMES.g_max_microsiemens, math.exp(-pulse / 2.6)
+    pcm._set_p[:] = math.exp(-(pulse - 1) / 2.6)  # as after one pulse less
+    for g in (2.0, 4.0, 6.0, 8.0):
+        pcm._g[:], pcm._set_p[:] = g / unit, math.exp(-(pulse - 1) / 2.6)
+        pcm.set_step(_everywhere(), _counts(1), _at(0.0), 0.0)
+        step = pcm.conductance(0.0).double().reshape(-1) * unit - g
+        mean, sd = -0.084 * g + 0.880 + 1.40 * p, 0.091 * g + 0.260 + 2.15 * p
+        n = step.numel()
+        median = float(step.median())  # the mean of a normal one, whatever is clipped at 0.1 µS
+        assert abs(median - mean) < 4 * 1.26 * sd / math.sqrt(n), g
+        upper = float(step[step > median].sub(median).pow(2).mean().sqrt())
+        assert abs(upper / sd - 1) < 4 / math.sqrt(n) + 1e-3, g
+
+
+def test_single_increments_are_as_noisy_as_published() -> None:
+    """First pulse at 0.1 µS: 1.73 of 1.82 µS, 95 %; late ones at 6 µS: 0.81 of 0.38, over 200 %."""
+    for g, p, mean, sd in ((0.1, SET_DECAY, 1.82, 1.73), (6.0, 0.0, 0.38, 0.81)):
+        seen = [float(v) for v in set_increment(torch.tensor([g]), torch.tensor([p]))]
+        assert seen == pytest.approx([mean, sd], abs=0.0051)
+    ratio = [float(b / a) for a, b in [set_increment(torch.tensor([6.0]), torch.tensor([0.0]))]]
+    assert ratio[0] > 2.0
+
+
+def test_pulses_to_reach_a_conductance_are_as_published(make_devices: MakeDevices) -> None:
+    """0.027 G^3 - 0.15 G^2 + 0.81 G, the fit to the same data, at the mean after each pulse."""
+    pcm = make_devices(replace(HERMES, set_ceiling_microsiemens=20.0), SHAPE, 13, NOMINAL)
+    for pulse in range(1, 16):
+        pcm.set_step(_everywhere(), _counts(1), _at(0.0), 0.0)
+        mean = pcm.conductance(0.0).mean() * HERMES.g_max_microsiemens
+        count = float(pulses_to_reach(mean))
+        # A polynomial through the means of a noisy process: within a pulse or 15 %.
+        assert abs(count - pulse) < max(1.0, 0.15 * pulse), (pulse, count)
+    assert math.isnan(float(pulses_to_reach(torch.tensor(25.0))))
+
+
+def test_beyond_the_characterised_range_the_increment_is_that_of_its_end() -> None:
+    low, high = CHARACTERISED_MICROSIEMENS
+    p = torch.tensor([0.3])
+    for inside, outside in ((low, 0.0), (high, 45.0)):
+        assert set_increment(torch.tensor([inside]), p) == set_increment(torch.tensor([outside]), p)
 
 
 def test_incremental_set_ends_at_its_ceiling_or_at_the_set_state(
