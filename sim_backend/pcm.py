@@ -116,7 +116,8 @@ class PcmArray:
         self.stuck: Bool[Tensor, "devices rows cols"] = stuck_set | (
             (chance > 1 - params.stuck_reset) & dead
         )
-        spread = (params.law.sigma.c[0] / params.law.g_ref_microsiemens) * normal()
+        at_reset = params.law.programming_sigma(torch.zeros((), dtype=torch.float64))
+        spread = float(at_reset) * normal()
         reset_state = (params.reset_floor + spread).clamp(min=0.0)
         self._g: Devices = torch.where(stuck_set, self._g_set, reset_state)
         self._delta: Devices = torch.zeros_like(self._g)
