@@ -132,7 +132,7 @@ def _programmed(address: str) -> list[tuple[float, float]]:
             window=window,
             target_siemens=np.full((64, 32), 0.5 * unit),
         )
-        run_programming([job], ProgramVerify(), seed=0)
+        run_programming(ProgramVerify(), [job], seed=0)
         found = []
         for wait_s in (core.info.device.reference_age_s, 86_400.0):
             core.wait(wait_s)
