@@ -86,7 +86,8 @@ def fit_cycle_noise(
 
     def known_from(q: Array, relaxation: Array) -> _Known:
         return _Known(
-            relaxed=np.interp(centre, laws.relaxation.r, relaxation) * relaxed,
+            relaxed=np.interp(centre, np.r_[0.0, laws.relaxation.r], np.r_[0.0, relaxation])
+            * relaxed,
             relative=np.interp(centre, laws.q.r, q) * np.sqrt(noise_log),
             converter=converter,
         )
@@ -103,7 +104,7 @@ def fit_cycle_noise(
         shift = spread @ rng.standard_normal(spread.shape[0])
         other = known_from(
             np.maximum(laws.q.values + shift[:half], 0.0),
-            np.maximum(laws.relaxation.values + shift[half:], 0.0),
+            np.sqrt(np.maximum(laws.relaxation.values**2 + shift[half:], 0.0)),
         )
         picked = rng.multinomial(weights.size, weights / weights.size).astype(np.float64)
         again, n = _means(picked, count, squares)
