@@ -174,6 +174,15 @@ def _device(section: DeviceSection, base: DeviceParams) -> DeviceParams:
 def _replaced(base: Any, section: BaseModel) -> Any:  # noqa: ANN401 - any of the parameter classes
     """Take the numbers and curves that a section gives; those that are None stay."""
     given: dict[str, Any] = {}
+    lacking = [
+        name
+        for name in type(section).model_fields
+        if getattr(section, name) is not None and not hasattr(base, name)
+    ]
+    if lacking:
+        raise RequestError(
+            f"this simulator has no parameter {lacking[0]!r}; take it out of the file"
+        )
     known = {field.name for field in fields(base)} - {"law", "relaxation"}
     for name in known & set(type(section).model_fields):
         value = getattr(section, name)

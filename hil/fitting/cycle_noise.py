@@ -86,7 +86,8 @@ def fit_cycle_noise(
 
     def known_from(q: Array, relaxation: Array) -> _Known:
         return _Known(
-            relaxed=np.interp(centre, laws.relaxation.r, relaxation) * relaxed,
+            relaxed=np.interp(centre, np.r_[0.0, laws.relaxation.r], np.r_[0.0, relaxation])
+            * relaxed,
             relative=np.interp(centre, laws.q.r, q) * np.sqrt(noise_log),
             converter=converter,
         )
@@ -103,11 +104,11 @@ def fit_cycle_noise(
         shift = spread @ rng.standard_normal(spread.shape[0])
         other = known_from(
             np.maximum(laws.q.values + shift[:half], 0.0),
-            np.maximum(laws.relaxation.values + shift[half:], 0.0),
+            np.sqrt(np.maximum(laws.relaxation.values**2 + shift[half:], 0.0)),
         )
         picked = rng.multinomial(weights.size, weights / weights.size).astype(np.float64)
         again, n = _means(picked, count, squares)
-        drawn.append(_solve(found, centre, again, n, other))
+        drawn.append(found + _step(found, centre, again, n, other))
     band = np.stack([np.polynomial.polynomial.polyval(BAND, one) for one in drawn], axis=1)
     # The squares were corrected by those of as many made-up devices.
     error = np.sqrt(2.0) * band.std(axis=1, ddof=1)
@@ -178,3 +179,17 @@ def _solve(start: Array, centre: Array, seen: Array, count: Array, known: _Known
         return np.asarray(weight * (_expected(coefficients, centre, known) - seen)[enough])
 
     return np.asarray(least_squares(miss, start, method="lm" if enough.sum() >= 4 else "trf").x)
+
+
+def _step(at: Array, centre: Array, seen: Array, count: Array, known: _Known) -> Array:
+    """One Gauss-Newton step from `at`: what other data near by would change."""
+    enough = count > 30
+    weight = np.sqrt(count[enough]) / np.maximum(seen[enough], 1e-8)
+    expected = _expected(at, centre, known)
+    small = 1e-5
+    slopes = np.stack(
+        [(_expected(at + small * e, centre, known) - expected) / small for e in np.eye(at.size)],
+        axis=1,
+    )
+    left = weight * (seen - expected)[enough]
+    return np.linalg.lstsq(weight[:, None] * slopes[enough], left, rcond=None)[0]

@@ -57,7 +57,8 @@ class TrajectoryFit:
         mu, sd, q, relaxation: Curves.
         memory: Share of the noise variance that has the memory of 1/f noise: value, low, high.
         fitness: Goodness of fit.
-        covariance: Of q at its reported knots and relaxation at its own, in this order.
+        covariance: Of q at its reported knots and of the *variance* of relaxation at its own, in
+            this order.
         landed: Where each usable device landed, over g_max.
         decay: Mean of g over landed g, seen and fitted, (3, K) each, by thirds of r.
         scatter: Its variance, likewise.
@@ -104,6 +105,9 @@ def fit_trajectories(data: TrajectoryData, rng: np.random.Generator) -> Trajecto
         )
 
     both = np.r_[np.arange(lay.size)[lay.q][1:], np.arange(lay.size)[lay.relaxation]]
+    by_variance = np.r_[
+        np.ones(lay.knots.size - 1), 2 * np.maximum(theta[lay.relaxation], LEAST_RELAXATION)
+    ]
     share, doubt = theta[lay.memory], Z95 * sigma[lay.memory]
     decay, scatter, fitness = _compared(axis, lay, y, plain, noise)
     return TrajectoryFit(
@@ -113,7 +117,7 @@ def fit_trajectories(data: TrajectoryData, rng: np.random.Generator) -> Trajecto
         relaxation=spread("relaxation", lay.relaxation, lay.relaxation_knots, LEAST_RELAXATION),
         memory=(float(share), float(share - doubt), float(share + doubt)),
         fitness=fitness,
-        covariance=errors[np.ix_(both, both)],
+        covariance=errors[np.ix_(both, both)] * np.outer(by_variance, by_variance),
         landed=plain.landed,
         decay=decay,
         scatter=scatter,

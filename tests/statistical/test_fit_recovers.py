@@ -109,15 +109,16 @@ def test_unknown_chips_are_described_well(fits: list[Fitted]) -> None:
 def test_a_chip_made_from_the_fit_programs_and_drifts_as_the_one_it_was_fitted_on(
     fits: list[Fitted],
 ) -> None:
-    """Program-and-verify on both: scatter of reads around the target, and their mean, in time.
+    """Program-and-verify on both: scatter around the target, and the mean, at t0 and after a day.
 
-    Tolerance: 8 % of the scatter and 2 % of the mean; 2,048 devices give 1.6 % and 0.5 %.
+    Tolerance: 15 % of the scatter, of which half is relaxation, known to 25 % from a quick fit; 2 %
+    of the mean. That of 2,048 devices adds 2.2 % and 0.5 %.
     """
     for _, _, address, fitted in fits[:1]:
         original = _programmed(address)
         copy = _programmed(f"sim:hermes?seed=9&devices=1&params={fitted}")
         for (scatter, mean), (other_scatter, other_mean) in zip(original, copy, strict=True):
-            assert abs(other_scatter / scatter - 1) < 0.08
+            assert abs(other_scatter / scatter - 1) < 0.15
             assert abs(other_mean / mean - 1) < 0.02
 
 
@@ -132,7 +133,7 @@ def _programmed(address: str) -> list[tuple[float, float]]:
             window=window,
             target_siemens=np.full((64, 32), 0.5 * unit),
         )
-        run_programming([job], ProgramVerify(), seed=0)
+        run_programming(ProgramVerify(), [job], seed=0)
         found = []
         for wait_s in (core.info.device.reference_age_s, 86_400.0):
             core.wait(wait_s)
