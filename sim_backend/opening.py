@@ -15,6 +15,7 @@ from hil.info import BackendKind, ChipInfo
 from sim_backend.array import PhysicalArray
 from sim_backend.chip_info import ideal_info, physical_info
 from sim_backend.circuit import IdealWire, LadderWire
+from sim_backend.circuit_address import CIRCUIT_OPTIONS, circuit_of, circuit_readout, wired
 from sim_backend.clock import Clock
 from sim_backend.fidelity import Fidelity
 from sim_backend.ideal import IdealArray
@@ -28,6 +29,7 @@ from sim_backend.streams import Streams
 if TYPE_CHECKING:
     from hil.address import Address
     from hil.info import CoreInfo
+    from sim_backend.circuit.options import CircuitOptions
     from sim_backend.device_array import DeviceArray
     from sim_backend.params import ConverterParams, DeviceParams
 
@@ -46,6 +48,7 @@ OPTIONS = (
     "seed",
     "serial",
     "state",
+    *CIRCUIT_OPTIONS,
 )
 
 
@@ -63,6 +66,7 @@ class SimSetup:
         compute: Where tensors live.
         effects: Which effects it has.
         fidelity: How much physics stands behind a pulse.
+        circuit: Its tile circuit; None has the wire's effective matrix.
         state: File with the state to go on from; None is a chip as delivered.
     """
 
@@ -75,6 +79,7 @@ class SimSetup:
     compute: torch.device = field(default_factory=lambda: torch.device("cpu"))
     effects: Effects = field(default_factory=Effects)
     fidelity: Fidelity = Fidelity.PULSE
+    circuit: CircuitOptions | None = None
     state: Path | None = None
 
     @property
@@ -90,6 +95,7 @@ class SimSetup:
             devices_per_polarity=self.devices_per_polarity,
             compute=self.compute.type,
             fidelity=self.fidelity,
+            circuit=() if self.circuit is None else self.circuit.words,
             effects_off=tuple(f.name for f in fields(Effects) if not getattr(self.effects, f.name)),
             parameters=Making.digest(self.preset),
         )
@@ -98,10 +104,11 @@ class SimSetup:
 def open_sim(address: Address) -> Chip:
     """Open "sim:PRESET?key=value&...".
 
-    Options: cores, rows, cols, devices (per polarity), fidelity (statistical|pulse), seed, adc_bits
-    (2...12), compute (cpu|cuda), serial, noise=off (no read and no converter noise),
-    off=EFFECT+EFFECT (any of the effects), state=FILE (go on as `Chip.preserve` left it; the file
-    is only read).
+    Options: cores, rows, cols, devices (per polarity), fidelity (statistical|pulse|circuit), seed,
+    adc_bits (2...12), ohm (per cell of the bit lines), compute (cpu|cuda), serial, noise=off (no
+    read and no converter noise), off=EFFECT+EFFECT (any of the effects), state=FILE (go on as
+    `Chip.preserve` left it; the file is only read). With fidelity=circuit also those of
+    `circuit_address`.
 
     Raises:
         RequestError: Unknown preset, option or value; the state of another chip.
@@ -147,15 +154,16 @@ def _core(setup: SimSetup, index: int, clock: Clock) -> SimCore:
         return SimCore(ideal, IdealArray(ideal), clock)
     streams = Streams(setup.seed, index, setup.compute)
     info, pcm = _devices(setup, preset.device, preset.converters, streams, index)
-    wired = preset.wire if effects.wire else None
+    wire = preset.wire if effects.wire else None
     array = PhysicalArray(
         info=info,
         pcm=pcm,
-        wire=IdealWire() if wired is None else LadderWire(ohm_per_cell=wired.ohm_per_cell),
+        wire=IdealWire() if wire is None else LadderWire(ohm_per_cell=wire.ohm_per_cell),
         converters=preset.converters,
         streams=streams,
         device=setup.compute,
         effects=effects,
+        readout=circuit_readout(setup.circuit, preset, effects),
     )
     return SimCore(info, array, clock)
 
@@ -187,13 +195,15 @@ def _setup(address: Address) -> SimSetup:
     seed = address.integer("seed", 0, 0, 2**62)
     allowed = tuple(str(n) for n in preset.devices_per_polarity)
     converters = preset.converters
-    fidelity = _fidelity(address, preset)
     bits = address.integer("adc_bits", 8, 2, 12)
     if converters is not None:
         converters = replace(converters, adc_bits=bits)
+    effects = _effects(address)
+    fidelity = _fidelity(address, preset)
+    circuit = circuit_of(address, fidelity)
     return SimSetup(
         preset=replace(
-            preset,
+            wired(address, preset, effects, circuit),
             rows=address.integer("rows", preset.rows, 1, 4096),
             cols=address.integer("cols", preset.cols, 1, 4096),
             converters=converters,
@@ -204,20 +214,21 @@ def _setup(address: Address) -> SimSetup:
         cores=address.integer("cores", 1, 1, 64),
         devices_per_polarity=int(address.choice("devices", allowed[0], allowed)),
         compute=_compute(address),
-        effects=_effects(address),
+        effects=effects,
         fidelity=fidelity,
+        circuit=circuit,
         state=address.path("state"),
     )
 
 
 def _fidelity(address: Address, preset: Preset) -> Fidelity:
-    known = (Fidelity.PULSE,) if preset.device is None else (Fidelity.STATISTICAL, Fidelity.PULSE)
+    known = (Fidelity.PULSE,) if preset.device is None else tuple(Fidelity)
     return Fidelity(address.choice("fidelity", Fidelity.PULSE, known))
 
 
 def _serial(preset: Preset, fidelity: Fidelity, seed: int) -> str:
-    """Serial number of a chip without one: what differs in its cells is another chip."""
-    kind = "-STATISTICAL" if fidelity is Fidelity.STATISTICAL else ""
+    """Serial number of a chip without one: what answers otherwise is another chip."""
+    kind = "" if fidelity is Fidelity.PULSE else f"-{fidelity.upper()}"
     return f"SIM-{preset.name.upper()}{kind}-{seed:07d}"
 
 

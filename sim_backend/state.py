@@ -35,6 +35,7 @@ class Making(BaseModel):
     Attributes:
         preset, serial, seed, cores, rows, cols, devices_per_polarity, compute, fidelity: As in its
             address.
+        circuit: Options of its tile circuit, if it has one.
         effects_off: Effects that it does not have.
         parameters: Digest of every coefficient of its physics.
     """
@@ -50,6 +51,7 @@ class Making(BaseModel):
     devices_per_polarity: Annotated[int, Field(ge=1)]
     compute: str
     fidelity: Fidelity = Fidelity.PULSE  # what every chip was, before there was a choice
+    circuit: tuple[str, ...] = ()
     effects_off: tuple[str, ...]
     parameters: str
 
