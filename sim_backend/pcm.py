@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KELVIN_REFERENCE", "Effects", "PcmArray", "Place"]
 
+HOLD_TIME_STEPS = 256
+"""Steps per e-fold of age in which noise takes in slower components."""
 AGE_AT_DELIVERY_S = 1e6
 """Devices come in the RESET state, last pulsed this long before the chip was opened [asm]."""
 
@@ -280,10 +282,14 @@ class PcmArray:
         return g * self._q if self._effects.read_noise else torch.zeros_like(g)
 
     def hold_times(self, now_s: float) -> HoldTimes:
-        """Return ln of the longest time, s, for which noise of every device is held at its age."""
-        total_s = self._law.noise_age(now_s - self._pulsed_at_s) + self._law.t_read_s
-        logs = torch.log(HOLD_TIMES_FREQUENCY * total_s).to(torch.float32)
-        return np.asarray(logs.cpu().numpy())
+        """Return ln of the longest time, s, for which noise of every device is held at its age.
+
+        In steps of 1/256: by them the variance grows, a fiftieth of a percent of it at most.
+        """
+        age = (now_s - self._pulsed_at_s).to(torch.float32)
+        total_s = self._law.noise_age(age) + self._law.t_read_s
+        logs = torch.log(HOLD_TIMES_FREQUENCY * total_s)
+        return np.asarray((torch.round(logs * HOLD_TIME_STEPS) / HOLD_TIME_STEPS).cpu().numpy())
 
     def held_noise(self, now_s: float, hold_times: HoldTimes) -> Devices | None:
         """Return noise that every device keeps for a millisecond or longer, in its units.
