@@ -74,7 +74,8 @@ def check_pulse(info: CoreInfo, pulse: Pulse) -> None:
     _check_scale("width_code", pulse.width, limits.width, "info.pulses width")
     check_range("pulse count", pulse.count, 1, limits.max_count, "info.pulses max_count")
     place = (pulse.device.astype(np.int64) * info.rows + pulse.rows) * info.cols + pulse.cols
-    if np.unique(place).size != n:
+    place.sort()  # many times faster than looking for unique values
+    if (place[1:] == place[:-1]).any():
         raise RequestError(
             "a device is listed twice in one pulse request; use count, or two requests"
         )

@@ -16,6 +16,7 @@ from hil.cli_compare import compare_programming
 from hil.cli_conformance import conformance
 from hil.cli_data import data
 from hil.cli_emulate import emulate
+from hil.cli_fit import fit
 from hil.cli_infer import infer
 from hil.cli_output import say
 from hil.cli_plan import plan
@@ -25,6 +26,7 @@ from hil.cli_run import demo, report, run
 from hil.cli_safety import adopt, audit, list_chips, safe, wear
 from hil.cli_signals import stop_on_signals
 from hil.cli_study import train
+from hil.cli_validate import validate
 from hil.errors import (
     CoreTimeoutError,
     CoreUnavailableError,
@@ -112,6 +114,7 @@ app.command(
 app.command(rich_help_panel=_CHIP)(info)
 app.command(rich_help_panel=_CHIP)(program)
 app.command(rich_help_panel=_CHIP)(calibrate)
+app.command(rich_help_panel=_CHIP)(fit)
 app.command(rich_help_panel=_CHIP)(conformance)
 app.command(rich_help_panel=_CHIP)(emulate)
 app.command("list", rich_help_panel=_CHIP)(list_chips)
@@ -121,6 +124,7 @@ app.command(rich_help_panel=_CHIP)(adopt)
 app.add_typer(audit, name="audit", rich_help_panel=_CHIP)
 app.command(rich_help_panel=_STUDIES)(train)
 app.command(rich_help_panel=_STUDIES)(ablate)
+app.command(rich_help_panel=_STUDIES)(validate)
 app.command("compare-programming", rich_help_panel=_STUDIES)(compare_programming)
 app.add_typer(bench, name="bench", rich_help_panel=_STUDIES)
 app.add_typer(data, name="data", rich_help_panel=_STUDIES)

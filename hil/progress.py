@@ -7,13 +7,14 @@ test collects it, and `Silent` drops it.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 from typing_extensions import override
 
 __all__ = ["Progress", "Silent", "Task"]
 
 
+@runtime_checkable
 class Task(Protocol):
     """One piece of work that has begun."""
 
@@ -26,6 +27,7 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Something that can be told of work."""
 

@@ -21,17 +21,20 @@ from torch import Tensor
 
 from hil.core import CoreSettings, Window
 from hil.info import Direction, MvmMode, PulseFamily
+from sim_backend.circuit.readout import Adc, Draws, TileDevices, TileReadout
 from sim_backend.converters import Codes, Mask, OutputConverter
 from sim_backend.flicker import MATRIX_HOLD_S
-from sim_backend.pcm import KELVIN_REFERENCE, HoldTimes, PcmArray
 from sim_backend.snapshot import Snapshot
+from sim_backend.thermal import KELVIN_REFERENCE
 
 if TYPE_CHECKING:
     from hil.core import CellRead, MvmRequest, Pulse
     from hil.info import CoreInfo
     from sim_backend.circuit import Wire
+    from sim_backend.circuit.readout import CircuitReadout
+    from sim_backend.device_array import DeviceArray, HoldTimes, Place
+    from sim_backend.effects import Effects
     from sim_backend.params import ConverterParams
-    from sim_backend.pcm import Effects, Place
     from sim_backend.streams import Streams
 
 __all__ = ["PhysicalArray"]
@@ -55,6 +58,7 @@ class _Aged:
         hold_times: ln of the longest time for which noise is held, of every device.
         share: Transfer of the wires.
         variance: Of the noise that is fresh for every vector.
+        polarity_variance: The same before the wires, of the devices of either polarity.
     """
 
     at_s: float
@@ -65,6 +69,7 @@ class _Aged:
     share: Float[Tensor, "rows cols"]
     variance: Float[Tensor, "rows cols"]
     variance_before_wire: Float[Tensor, "rows cols"]
+    polarity_variance: Float[Tensor, "polarities rows cols"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,6 +79,7 @@ class _Net:
     step: int
     net: Float[Tensor, "rows cols"]
     net_before_wire: Float[Tensor, "rows cols"]
+    polarities: Float[Tensor, "polarities rows cols"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,20 +102,24 @@ class PhysicalArray:
         streams: Named random streams.
         device: Where tensors live.
         effects: Which effects are on.
+        readout: Circuit by which forward MVMs are solved; None is the wire's effective matrix.
+            Transposed and reference MVMs never go through it.
     """
 
     def __init__(
         self,
         *,
         info: CoreInfo,
-        pcm: PcmArray,
+        pcm: DeviceArray,
         wire: Wire,
         converters: ConverterParams,
         streams: Streams,
         device: torch.device,
         effects: Effects,
+        readout: CircuitReadout | None = None,
     ) -> None:
         self._info = info
+        self._readout = readout
         self._pcm = pcm
         self._wire = wire
         self._streams = streams
@@ -128,6 +138,7 @@ class PhysicalArray:
         )
         self._aged: _Aged | None = None
         self._net: _Net | None = None
+        self._tile: tuple[_Net, TileReadout] | None = None
         self._products: dict[tuple[Window | None, Direction], _Product] = {}
         self._variances: dict[tuple[Window | None, Direction], Tensor] = {}
         # bfloat16 keeps variances within 0.4 %, far inside their published uncertainty, and is
@@ -135,7 +146,7 @@ class PhysicalArray:
         self._variance_dtype = torch.bfloat16 if _fast_bfloat16(device) else torch.float32
 
     @property
-    def pcm(self) -> PcmArray:
+    def pcm(self) -> DeviceArray:
         """The devices: what only a simulator can show."""
         return self._pcm
 
@@ -245,6 +256,9 @@ class PhysicalArray:
     def mvm(self, request: MvmRequest, now_s: float) -> tuple[Codes, Mask]:
         """Multiply a batch: two products, one draw per output, one conversion."""
         x = torch.from_numpy(request.input_codes.astype(np.float32)).to(self._device)
+        forward = request.direction is Direction.FORWARD
+        if self._readout is not None and forward and request.mode is not MvmMode.REFERENCE:
+            return self._solved(self._readout, request, x, now_s)
         converter = self._cols if request.direction is Direction.FORWARD else self._rows
         product = self._product(request, now_s)
         out = torch.addmm(product.offset, x, product.matrix)
@@ -254,9 +268,48 @@ class PhysicalArray:
         else:
             read = self._squares(request.input_codes, x) @ product.variance
             out.addcmul_(torch.add(read, converter.noise_variance).sqrt_(), z)
-        return converter.convert(
-            out, self._info.output_codes.min_code, self._info.output_codes.max_code
+        if self._readout is not None:
+            out.trunc_()  # the converters of a circuit lose what they have not counted whole
+        return self._clipped(converter, out)
+
+    def _solved(
+        self, readout: CircuitReadout, request: MvmRequest, x: Float[Tensor, "n n_in"], now_s: float
+    ) -> tuple[Codes, Mask]:
+        """Multiply a batch through the tile circuit, all rows of which are there."""
+        aged = self._conductances(now_s)
+        net = self._nets(aged, now_s)
+        if self._tile is None or self._tile[0] is not net:
+            plus, minus = net.polarities * self._unit_siemens
+            plus_variance, minus_variance = aged.polarity_variance * self._unit_siemens**2
+            devices = TileDevices(
+                plus_siemens=plus,
+                minus_siemens=minus,
+                plus_variance=plus_variance,
+                minus_variance=minus_variance,
+            )
+            self._tile = (net, readout.prepare(devices))
+        w = request.window or Window(row=0, col=0, rows=self._info.rows, cols=self._info.cols)
+        cols, after = slice(w.col, w.col + w.cols), self._info.rows - w.row - w.rows
+        codes = torch.nn.functional.pad(x, (w.row, after))
+        step = self._info.output_step_siemens(self._settings.output_range or 0)
+        adc = Adc(
+            gain=self._cols.gain[cols],
+            offset_counts=self._cols.offset_codes[cols],
+            noise_variance=self._cols.noise_variance,
+            count_coulomb=readout.count_coulomb(step),
         )
+        draws = Draws(
+            conversion=self._streams.normal("mvm"), shared=self._streams.normal("mvm_shared")
+        )
+        tile = self._tile[1]
+        read = tile.four_phase if request.mode is MvmMode.FOUR_PHASE else tile.one_phase
+        return self._clipped(self._cols, read(codes, cols, adc, draws))
+
+    def _clipped(
+        self, converter: OutputConverter, codes: Float[Tensor, "n n_out"]
+    ) -> tuple[Codes, Mask]:
+        limits = self._info.output_codes
+        return converter.convert(codes, limits.min_code, limits.max_code)
 
     def _squares(self, input_codes: IntArray, x: Float[Tensor, "n n_in"]) -> Tensor:
         """Squares of input codes, (n, n_in), in the type of variances."""
@@ -316,15 +369,21 @@ class PhysicalArray:
             noise = self._pcm.held_noise(now_s, aged.hold_times)
             g = aged.g if noise is None else (aged.unit * noise).add_(aged.g).clamp_(min=0.0)
             half = self._info.devices_per_polarity
-            net = g[:half].sum(0) - g[half:].sum(0)
-            self._net = _Net(step=step, net=net * aged.share, net_before_wire=net)
+            polarities = torch.stack([g[:half].sum(0), g[half:].sum(0)])
+            net = polarities[0] - polarities[1]
+            self._net = _Net(
+                step=step, net=net * aged.share, net_before_wire=net, polarities=polarities
+            )
             self._products.clear()
         return self._net
 
     def _age(self, now_s: float) -> _Aged:
         g = self._pcm.conductance(now_s, self._kelvin)
         unit = self._pcm.noise_amplitude(g)
-        variance = self._pcm.fresh_variance() * torch.square(unit).sum(0)
+        half = self._info.devices_per_polarity
+        each = self._pcm.fresh_variance() * torch.square(unit)
+        polarity_variance = torch.stack([each[:half].sum(0), each[half:].sum(0)])
+        variance = polarity_variance.sum(0)
         share = self._wire.transfer(g.sum(0) * self._unit_siemens)
         return _Aged(
             at_s=now_s,
@@ -335,6 +394,7 @@ class PhysicalArray:
             share=share,
             variance=variance * share**2,
             variance_before_wire=variance,
+            polarity_variance=polarity_variance,
         )
 
     def _product(self, request: MvmRequest, now_s: float) -> _Product:

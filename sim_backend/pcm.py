@@ -12,16 +12,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sim_backend.device_array import HoldTimes, Index, Place
 from sim_backend.effects import Effects
 from sim_backend.endurance import Endurance
-from sim_backend.flicker import HOLD_TIMES_FREQUENCY, MATRIX_HOLD_S, Band, FlickerNoise
 from sim_backend.incremental_set import SET_DECAY, SET_FLOOR_MICROSIEMENS, set_increment
+from sim_backend.read_noise import ReadNoise
 from sim_backend.reset_curve import melt_quench
 from sim_backend.snapshot import Snapshot
 from sim_backend.thermal import KELVIN_REFERENCE, conductance_factor
@@ -32,16 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["KELVIN_REFERENCE", "Effects", "PcmArray", "Place"]
 
-HOLD_TIME_STEPS = 256
-"""Steps per e-fold of age in which noise takes in slower components."""
 AGE_AT_DELIVERY_S = 1e6
 """Devices come in the RESET state, last pulsed this long before the chip was opened [asm]."""
 
 Devices = Float[Tensor, "devices rows cols"]
-Index = Int[Tensor, " n"]
-Place = tuple[Index, Index, Index]
-"""Which devices: device, row and col indices, (n,) each."""
-HoldTimes = npt.NDArray[np.float32]
 
 
 class PcmArray:
@@ -85,7 +78,8 @@ class PcmArray:
         self.stuck: Bool[Tensor, "devices rows cols"] = stuck_set | stuck_reset
         self._stuck_set, self._moved = stuck_set, ~self.stuck
         self._endurance = Endurance(params, shape, streams, device) if effects.wear else None
-        spread = (params.law.sigma.c[0] / params.law.g_ref_microsiemens) * normal()
+        at_reset = params.law.programming_sigma(torch.zeros((), dtype=torch.float64))
+        spread = float(at_reset) * normal()
         reset_state = (params.reset_floor + spread).clamp(min=0.0)
         self._g: Devices = torch.where(stuck_set, self._g_set, reset_state)
         self._delta: Devices = torch.zeros_like(self._g)
@@ -99,10 +93,7 @@ class PcmArray:
             shape, dtype=torch.int64, device=device
         )
         self._youngest_s = -AGE_AT_DELIVERY_S
-        self._flicker: FlickerNoise | None = None
-        if effects.read_noise:
-            band = Band(t_read_s=params.law.t_read_s)
-            self._flicker = FlickerNoise(shape=shape, band=band, key=streams.key("flicker"))
+        self._noise = ReadNoise(params.law, shape, streams, device)
         knots = torch.tensor(params.relaxation, device=device)
         self._relax_r, self._relax_sigma = knots[:, 0].contiguous(), knots[:, 1].contiguous()
 
@@ -282,29 +273,19 @@ class PcmArray:
         return g * self._q if self._effects.read_noise else torch.zeros_like(g)
 
     def hold_times(self, now_s: float) -> HoldTimes:
-        """Return ln of the longest time, s, for which noise of every device is held at its age.
-
-        In steps of 1/256: by them the variance grows, a fiftieth of a percent of it at most.
-        """
-        age = (now_s - self._pulsed_at_s).to(torch.float32)
-        total_s = self._law.noise_age(age) + self._law.t_read_s
-        logs = torch.log(HOLD_TIMES_FREQUENCY * total_s)
-        return np.asarray((torch.round(logs * HOLD_TIME_STEPS) / HOLD_TIME_STEPS).cpu().numpy())
+        """Return ln of the longest time, s, for which noise of every device is held at its age."""
+        return self._noise.hold_times(now_s - self._pulsed_at_s)
 
     def held_noise(self, now_s: float, hold_times: HoldTimes) -> Devices | None:
         """Return noise that every device keeps for a millisecond or longer, in its units.
 
         It is the same within one millisecond of the clock. None where read noise is off.
         """
-        if self._flicker is None:
-            return None
-        moment_s = (math.floor(now_s / MATRIX_HOLD_S) + 0.5) * MATRIX_HOLD_S
-        return torch.from_numpy(self._flicker.held(moment_s, hold_times)).to(self._g.device)
+        return self._noise.held(now_s, hold_times) if self._effects.read_noise else None
 
     def fresh_variance(self) -> float:
         """Variance of the noise that changes within a millisecond, in squared units of a device."""
-        band = Band(t_read_s=self._law.t_read_s)
-        return band.variance(self._law.t0_s, faster_than_s=MATRIX_HOLD_S / 2)
+        return self._noise.fresh_variance()
 
     def read(
         self,
@@ -322,29 +303,21 @@ class PcmArray:
         meanwhile.
         """
         g = self.conductance(now_s, kelvin)
-        if self._flicker is None:
+        if not self._effects.read_noise:
             return g[place]
-        number = self._numbers(place)
-        holds = self.hold_times(now_s).reshape(-1)[number]
-        noise = self._flicker.read(number, now_s, samples=samples, slot_s=slot_s, ln_longest=holds)
-        held, fresh = (torch.from_numpy(part).to(g) for part in (noise.held, noise.fresh_variance))
-        unit = self.noise_amplitude(g)[place]
-        return (g[place] + unit * (held + torch.sqrt(fresh) * z)).clamp(min=0.0)
-
-    def _numbers(self, place: Place) -> npt.NDArray[np.int64]:
-        """Flat numbers of devices, (n,)."""
-        _, rows, cols = self._g.shape
-        device, row, col = (index.cpu().numpy() for index in place)
-        return np.asarray((device * rows + row) * cols + col)
+        noise = self._noise.read(
+            place, now_s, z, hold_times=self.hold_times(now_s), samples=samples, slot_s=slot_s
+        )
+        return (g[place] + self.noise_amplitude(g)[place] * noise).clamp(min=0.0)
 
     def _begin_trajectories(self, place: Place) -> None:
         """Give each listed device the noise that belongs to the pulses that have moved it."""
-        if self._flicker is not None:
+        if self._effects.read_noise:
             lives = self.pulses[place]
             if self._endurance is not None:
                 last = self._endurance.pulses[place].to(torch.int64) + 1
                 lives = torch.minimum(lives, last)
-            self._flicker.begin(self._numbers(place), lives.cpu().numpy())
+            self._noise.begin(place, lives)
 
     def _draws(self, name: str, n: int) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """Two deviates per entry, always drawn, so that no effect moves another's stream."""

@@ -178,5 +178,7 @@ class SimCore(Core):
         """Parallel groups: one device index on one array diagonal at a time (HERMES)."""
         side = max(self.info.rows, self.info.cols)
         key = device.astype(np.int64) * side + (cols.astype(np.int64) - rows) % side
-        unique, group = np.unique(key, return_inverse=True)
-        return group, int(unique.size)
+        used = np.zeros(self.info.devices_per_cell * side, np.bool_)
+        used[key] = True
+        rank = np.cumsum(used) - 1
+        return rank[key], int(used.sum())

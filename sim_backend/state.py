@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hil.errors import RecordError, RequestError
 from hil.tensor_file import read_sealed, write_sealed
+from sim_backend.fidelity import Fidelity
 from sim_backend.snapshot import Scalar, Snapshot
 
 __all__ = ["STATE_FILE", "ChipState", "Making", "load_state", "save_state"]
@@ -32,7 +33,9 @@ class Making(BaseModel):
     """What a chip is made of: its state fits no chip that differs in any of it.
 
     Attributes:
-        preset, serial, seed, cores, rows, cols, devices_per_polarity, compute: As in its address.
+        preset, serial, seed, cores, rows, cols, devices_per_polarity, compute, fidelity: As in its
+            address.
+        circuit: Options of its tile circuit, if it has one.
         effects_off: Effects that it does not have.
         parameters: Digest of every coefficient of its physics.
     """
@@ -47,6 +50,8 @@ class Making(BaseModel):
     cols: Annotated[int, Field(ge=1)]
     devices_per_polarity: Annotated[int, Field(ge=1)]
     compute: str
+    fidelity: Fidelity = Fidelity.PULSE  # what every chip was, before there was a choice
+    circuit: tuple[str, ...] = ()
     effects_off: tuple[str, ...]
     parameters: str
 
@@ -109,8 +114,8 @@ def load_state(path: Path, made: Making) -> tuple[float, list[Snapshot]]:
         next_step=NEXT_STEP,
         most_bytes=made.most_bytes,
     )
-    wanted = made.model_dump()
-    for name, value in document.made.model_dump().items():
+    wanted = made.model_dump(mode="json")
+    for name, value in document.made.model_dump(mode="json").items():
         if value != wanted[name]:
             raise RequestError(
                 f"{path} is the state of a chip with {name} {value!r}, the address has "

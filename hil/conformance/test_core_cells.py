@@ -102,7 +102,9 @@ def test_the_offset_trim_moves_the_offset_by_its_step(quiet_chip: Chip) -> None:
         core.configure(CoreSettings(offset_trim=np.full(core.info.cols, trim, np.int16)))
         offsets.append(product(core, zeros)[0].astype(float))
     moved = scale.step * (scale.max_code - scale.min_code)
-    assert np.abs(offsets[1] - offsets[0] - moved).max() <= 1.0
+    # a converter that drops what it has not counted whole loses up to a code on either side of zero
+    lost = np.where(offsets[0] * offsets[1] > 0, 1.0, 2.0)
+    assert (np.abs(offsets[1] - offsets[0] - moved) <= lost).all()
 
 
 @pytest.mark.whole_array

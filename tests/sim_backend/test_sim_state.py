@@ -25,6 +25,7 @@ ADDRESSES = (
     "sim:pcm90?rows=6&cols=6&off=drift+wire&serial=BENCH-1",
     "sim:ideal?rows=6&cols=5&cores=2&seed=1",
     "loopback:sim:hermes?cores=2&rows=9&cols=7&seed=3",
+    "sim:hermes?rows=9&cols=7&seed=3&fidelity=statistical",
 )
 VERBS = ("reset", "set", "full_set", "read", "mvm", "window", "configure", "heat", "wait", "safe")
 

@@ -134,7 +134,7 @@ def test_autocovariance_of_reads_is_that_of_one_over_f(age_s: float) -> None:
 def test_the_spectrum_of_a_trajectory_falls_as_one_over_f() -> None:
     noise = _noise((1, 16, 4))
     holds = _holds((1, 16, 4), 1e5)
-    steps, dt = 1 << 11, 1e-3
+    steps, dt = 1 << 10, 1e-3
     track = np.stack([noise.held((k + 0.5) * dt, holds).ravel().copy() for k in range(steps)])
     window = np.hanning(steps)[:, None]
     transform = np.fft.rfft((track - track.mean(0)) * window, axis=0)
