@@ -7,7 +7,7 @@ test collects it, and `Silent` drops it.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 from typing_extensions import override
 
@@ -26,6 +26,7 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Something that can be told of work."""
 
