@@ -132,6 +132,11 @@ def fit_reset_curves(data: CurveData, rng: np.random.Generator) -> CurveFit:
     # The correction is one draw of the same measurement: its own noise comes on top.
     errors_mu = np.sqrt(np.maximum(2 * errors_mu**2 - sigma**2 / n, errors_mu**2))
     errors_sigma = np.sqrt(np.maximum(2 * errors_sigma**2 - sigma**2 / (2 * n), errors_sigma**2))
+    # Amplitudes far down the curve are precise and lean on the floor: its error is theirs.
+    other = _settled(data, replace(state, floor=floor + floor_error))
+    errors_mu = np.hypot(errors_mu, other.mu - state.mu)
+    moved = np.sqrt(np.diag(other.omega)) - np.sqrt(np.diag(state.omega))
+    errors_sigma = np.hypot(errors_sigma, moved)
     i50, slope, centre = float(mu[1]), float(mu[2]), float(np.exp(mu[0]))
     aimed, slopes = curve_of(state.theta, floor, data.ampere)
     landed = _landed(data, state, aimed)
