@@ -30,7 +30,8 @@ RELATIVE = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1.0)
 """Conductances, over g_max, at which curves are compared."""
 HALF_BIN = 0.05
 """Half width of a bin of landed conductances, relative to its middle."""
-SIDE = 512
+SIDES = (512, 320)
+"""Rows and cols of a core at full and at quick effort."""
 VERIFIED_SIDE = 256
 """Side of the chip of the published verify: on a larger one more time passes before its reads."""
 LATE = 1e4
@@ -188,12 +189,16 @@ def _noise(g: Array, seen: Array, bins: list[Mask], step: float) -> Sample:
     return Sample(value=value, error=found.error * found.value / value, count=found.count)
 
 
+def _side(measuring: Measuring) -> int:
+    return SIDES[0 if measuring.full else 1]
+
+
 def _statistical(kind: DeviceType, measuring: Measuring, mark: int) -> DeviceStatistics:
     with open_cores(
         kind.preset,
         devices=kind.devices,
-        rows=SIDE,
-        cols=SIDE,
+        rows=_side(measuring),
+        cols=_side(measuring),
         cores=4 if measuring.full else 1,
         fidelity="statistical",
         off="mismatch+output_noise+wire",
@@ -208,7 +213,7 @@ def _statistical(kind: DeviceType, measuring: Measuring, mark: int) -> DeviceSta
 def _verified(kind: DeviceType, measuring: Measuring, mark: int) -> DeviceStatistics:
     """Chips of one core each, as published: more cores would let more time pass before a verify."""
     looks = []
-    for chip in range(13 if measuring.full else 2):
+    for chip in range(13 if measuring.full else 1):
         with open_cores(
             kind.preset,
             devices=kind.devices,
@@ -229,9 +234,9 @@ def _by_state(kind: DeviceType, measuring: Measuring, mark: int) -> DeviceStatis
     with open_cores(
         kind.preset,
         devices=1,
-        rows=SIDE,
-        cols=SIDE,
-        cores=4 if measuring.full else 2,
+        rows=_side(measuring),
+        cols=_side(measuring),
+        cores=4 if measuring.full else 1,
         off="mismatch+output_noise+wire+relaxation+stuck",
         adc_bits=12,
         seed=measuring.seed + mark,
