@@ -16,6 +16,7 @@ from hil.cli_compare import compare_programming
 from hil.cli_conformance import conformance
 from hil.cli_data import data
 from hil.cli_emulate import emulate
+from hil.cli_fit import fit
 from hil.cli_infer import infer
 from hil.cli_output import say
 from hil.cli_plan import plan
@@ -113,6 +114,7 @@ app.command(
 app.command(rich_help_panel=_CHIP)(info)
 app.command(rich_help_panel=_CHIP)(program)
 app.command(rich_help_panel=_CHIP)(calibrate)
+app.command(rich_help_panel=_CHIP)(fit)
 app.command(rich_help_panel=_CHIP)(conformance)
 app.command(rich_help_panel=_CHIP)(emulate)
 app.command("list", rich_help_panel=_CHIP)(list_chips)

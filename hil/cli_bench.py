@@ -1,4 +1,4 @@
-"""The group `hil bench`: mvm, inference, program, loopback, journal; the line's are beside."""
+"""The group `hil bench`: mvm, inference, program, loopback, journal; others are beside."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from hil.cli_bench_circuit import circuit
 from hil.cli_bench_close import close_run, end_bench
 from hil.cli_bench_line import faults, fuzz, link
+from hil.cli_bench_nets import nets
 from hil.cli_chip import MethodName
 from hil.cli_consent import refuse_silicon
 from hil.cli_options import OutOption, SeedOption, run_folder
@@ -23,7 +24,7 @@ bench = typer.Typer(
     help="Time MVMs, inference and programming against a yardstick measured in the same run.",
     no_args_is_help=True,
 )
-for _command in (link, faults, fuzz, circuit):
+for _command in (link, faults, fuzz, circuit, nets):
     bench.command()(_command)
 
 

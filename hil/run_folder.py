@@ -87,6 +87,7 @@ class RunFolder:
         self.taken_up = taken_up_by is not None
         self.command = record.command if taken_up_by is None else taken_up_by
         self._record = record
+        self._ending = RunStatus.DONE
 
     @classmethod
     def create(cls, path: Path, record: RunRecord) -> Self:
@@ -152,9 +153,13 @@ class RunFolder:
         )
 
     def finish(self, status: RunStatus, results: Mapping[str, Any] | None = None) -> None:
-        """Say how the run ended, with its results: values that JSON can hold."""
-        found = None if results is None else dict(results)
-        self.update(status=status, results=found, ended_at=now_text())
+        """Keep the results, values that JSON can hold; leaving the folder says how the run ended.
+
+        Until then it is running: a process that dies while its chip is being closed leaves a run
+        that can be taken up.
+        """
+        self.update(results=None if results is None else dict(results))
+        self._ending = status
 
     def fail(self, error: BaseException) -> None:
         """Say what stopped the run; the folder stays readable."""
@@ -178,7 +183,7 @@ class RunFolder:
         if error is not None:
             self.fail(error)
         elif self._record.status is RunStatus.RUNNING:
-            self.finish(RunStatus.DONE, self._record.results)
+            self.update(status=self._ending, ended_at=now_text())
         finalise_run(self.path)
 
 

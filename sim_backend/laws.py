@@ -21,8 +21,12 @@ __all__ = [
     "HERMES_TWO_DEVICES",
     "PCM_90NM",
     "RELATIVE_RANGE",
+    "Curve",
     "LogClip",
+    "PiecewiseLinear",
     "Polynomial",
+    "PowerClip",
+    "Split",
     "StatisticalLaw",
 ]
 
@@ -87,7 +91,29 @@ class Split:
         return torch.where(r < self.at, self.low(r), self.high(r))
 
 
-Curve = LogClip | PowerClip | Polynomial | Split
+@dataclass(frozen=True, kw_only=True)
+class PiecewiseLinear:
+    """Straight lines between knots (r, value), r rising; beyond the outer knots their values hold.
+
+    What a chip was measured to do, where no closed form is claimed.
+    """
+
+    r: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def __call__(self, r: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+        """Interpolate."""
+        x = torch.tensor(self.r, dtype=r.dtype, device=r.device)
+        y = torch.tensor(self.values, dtype=r.dtype, device=r.device)
+        if x.shape[0] == 1:
+            return torch.full_like(r, self.values[0])
+        high = torch.searchsorted(x, r.contiguous()).clamp(1, x.shape[0] - 1)
+        low = high - 1
+        share = ((r - x[low]) / (x[high] - x[low])).clamp(0.0, 1.0)
+        return y[low] + share * (y[high] - y[low])
+
+
+Curve = LogClip | PowerClip | Polynomial | Split | PiecewiseLinear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +139,7 @@ class StatisticalLaw:
     g_ref_microsiemens: float
     t0_s: float
     t_read_s: float
-    sigma: Polynomial
+    sigma: Curve
     mu: Curve
     sd: Curve
     q: Curve

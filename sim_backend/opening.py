@@ -21,6 +21,7 @@ from sim_backend.fidelity import Fidelity
 from sim_backend.ideal import IdealArray
 from sim_backend.params import PRESETS, Preset
 from sim_backend.pcm import Effects, PcmArray
+from sim_backend.preset_file import preset_from_file
 from sim_backend.sim_core import SimCore
 from sim_backend.state import Making, load_state, save_state
 from sim_backend.statistical import StatisticalArray, lumped_devices, statistical_info
@@ -44,6 +45,7 @@ OPTIONS = (
     "fidelity",
     "noise",
     "off",
+    "params",
     "rows",
     "seed",
     "serial",
@@ -106,13 +108,14 @@ def open_sim(address: Address) -> Chip:
 
     Options: cores, rows, cols, devices (per polarity), fidelity (statistical|pulse|circuit), seed,
     adc_bits (2...12), ohm (per cell of the bit lines), compute (cpu|cuda), serial, noise=off (no
-    read and no converter noise), off=EFFECT+EFFECT (any of the effects), state=FILE (go on as
+    read and no converter noise), off=EFFECT+EFFECT (any of the effects), params=FILE (a preset
+    file: its values in place of the preset's; it is another chip then), state=FILE (go on as
     `Chip.preserve` left it; the file is only read). With fidelity=circuit also those of
     `circuit_address`.
 
     Raises:
         RequestError: Unknown preset, option or value; the state of another chip.
-        RecordError: The state file is missing or damaged.
+        RecordError: The state file or the preset file is missing or damaged.
     """
     return build_chip(_setup(address))
 
@@ -192,10 +195,15 @@ def _setup(address: Address) -> SimSetup:
             f"known: {', '.join(PRESETS)}"
         )
     address.refuse_unknown(OPTIONS)
+    file = address.path("params")
+    mark = ""
+    if file is not None:
+        preset = preset_from_file(file, preset)
+        mark = f"-{Making.digest(preset)[:6].upper()}"  # other parameters are another chip
     seed = address.integer("seed", 0, 0, 2**62)
     allowed = tuple(str(n) for n in preset.devices_per_polarity)
     converters = preset.converters
-    bits = address.integer("adc_bits", 8, 2, 12)
+    bits = address.integer("adc_bits", 8 if converters is None else converters.adc_bits, 2, 12)
     if converters is not None:
         converters = replace(converters, adc_bits=bits)
     effects = _effects(address)
@@ -209,7 +217,7 @@ def _setup(address: Address) -> SimSetup:
             converters=converters,
         ),
         address=address.text,
-        serial=address.options.get("serial", _serial(preset, fidelity, seed)),
+        serial=address.options.get("serial", f"{_serial(preset, fidelity, seed)}{mark}"),
         seed=seed,
         cores=address.integer("cores", 1, 1, 64),
         devices_per_polarity=int(address.choice("devices", allowed[0], allowed)),

@@ -78,7 +78,8 @@ class PcmArray:
         self.stuck: Bool[Tensor, "devices rows cols"] = stuck_set | stuck_reset
         self._stuck_set, self._moved = stuck_set, ~self.stuck
         self._endurance = Endurance(params, shape, streams, device) if effects.wear else None
-        spread = (params.law.sigma.c[0] / params.law.g_ref_microsiemens) * normal()
+        at_reset = params.law.programming_sigma(torch.zeros((), dtype=torch.float64))
+        spread = float(at_reset) * normal()
         reset_state = (params.reset_floor + spread).clamp(min=0.0)
         self._g: Devices = torch.where(stuck_set, self._g_set, reset_state)
         self._delta: Devices = torch.zeros_like(self._g)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from hil.measure import choose_output_range, exact_output, measure_mvm
 from hil.validation import Curve, Plot, Scale, Tolerance
 from sim_backend.laws import PCM_90NM
+from sim_backend.validation.aihwkit_convention import NOTE, seen_by_aihwkit
 from sim_backend.validation.base import Family, FamilyResult, Measuring, Reference
 from sim_backend.validation.chips import (
     one_hot_magnitude,
@@ -88,7 +88,7 @@ def _one_chip(measuring: Measuring, seed: int) -> Errors:
         for k, age_s in enumerate(AGES_S):
             core.wait(max(0.0, began + age_s - core.now_s()))
             y = measure_mvm(core, codes, output_range=chosen).siemens
-            seen = _seen_by_aihwkit(at_t0, true_siemens(core), age_s, rng)
+            seen = seen_by_aihwkit(at_t0, true_siemens(core), age_s, PCM_90NM, rng)
             theirs = info.input.to_si(codes) @ seen
             scales = (baseline / one_hot_magnitude(core), _mean(at_t0[0] - at_t0[1]) / _mean(seen))
             for which, (got, scale) in enumerate(zip((y, theirs), scales, strict=True)):
@@ -99,30 +99,6 @@ def _one_chip(measuring: Measuring, seed: int) -> Errors:
 
 def _mean(siemens: Array) -> float:
     return float(np.abs(siemens).mean())
-
-
-def _seen_by_aihwkit(at_t0: Array, now: Array, age_s: float, rng: np.random.Generator) -> Array:
-    """Net conductances as aihwkit's drift step would have them, S, (rows, cols).
-
-    It derives a one-sided pair anew from the programmed net weight, and scales it so that the new
-    largest one is g_max; read noise is taken by that smaller conductance. Programmed and drifted
-    values are the chip's.
-
-    Args:
-        at_t0, now: True conductances of the chip, S, (2, rows, cols).
-        age_s: Time since t0, s.
-        rng: What read noise is drawn from.
-    """
-    net = at_t0[0] - at_t0[1]
-    side = (net < 0).astype(np.int64)[None]
-    then, later = (np.take_along_axis(each, side, axis=0)[0] for each in (at_t0, now))
-    kept = np.divide(later, then, out=np.ones_like(then), where=then > 0)
-    r = np.abs(net) / np.abs(net).max()
-    q = PCM_90NM.read_noise_q(torch.from_numpy(r)).numpy()
-    total_s = age_s + PCM_90NM.t0_s
-    growth = math.log((total_s + PCM_90NM.t_read_s) / (2 * PCM_90NM.t_read_s))
-    noise = 1 + q * math.sqrt(growth) * rng.standard_normal(net.shape)
-    return np.asarray(net * kept * np.maximum(noise, 0.0))
 
 
 def _measure(measuring: Measuring) -> FamilyResult:
@@ -190,8 +166,7 @@ def _aside(compensation: str) -> Reference:
         unit="1",
         judged=Tolerance.NONE,
         tolerance=0.0,
-        note="The chip does not rescale: aihwkit's drift step takes the largest programmed weight "
-        "for g_max, so that all others count as smaller conductances with more read noise",
+        note=NOTE,
     )
 
 

@@ -113,7 +113,7 @@ def _measure(measuring: Measuring) -> FamilyResult:
     reach = replace(_reference("pulses that reach the mean conductance"), unit="1")
     for n in TO_REACH:
         g = float(ours[n].mean())
-        rows.append(reach.row(f"{g:.1f} uS", _pulses_to_reach(g), n))
+        rows.append(reach.row(f"{g:.1f} uS", _pulses_to_reach(g), float(n)))
     return FamilyResult(rows=rows, plots=(_plot(ours, published),))
 
 

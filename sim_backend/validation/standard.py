@@ -3,7 +3,8 @@
 512x512, weights N(0, 0.246) clipped to ±1, inputs uniform in ±1 with half of them zero, error the
 mean over vectors of norm2(y - exact) / norm2(exact). Devices: 90 nm, programmed and aged by a
 statistical chip, their accumulated read noise drawn once per age (fixed during a test pass, as in
-the standard model). Compensation: one scalar, mean |w| at programming over now.
+the standard model). Compensation: one scalar, mean |w| at programming over now. Both as the chip
+is, and by the conventions of aihwkit's drift step, from which the reference has its figures.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor
 from hil.measure import measure_mvm
 from hil.metrics import mvm_error
 from hil.validation import Curve, Plot, Scale, Tolerance, ValidationRow
+from sim_backend.laws import PCM_90NM
 from sim_backend.sim_core import SimCore
 from sim_backend.standard_crossbar import (
     PERFECT,
@@ -30,6 +32,7 @@ from sim_backend.standard_crossbar import (
     crossbar_mvm,
     quantise,
 )
+from sim_backend.validation.aihwkit_convention import NOTE, seen_by_aihwkit
 from sim_backend.validation.base import Family, FamilyResult, Measuring, Reference
 from sim_backend.validation.chips import open_cores, program_matrix, true_siemens
 
@@ -39,7 +42,8 @@ Array = npt.NDArray[np.float64]
 Weights = Float[Tensor, "rows cols"]
 
 SIDE = 512
-VECTORS = 1024
+VECTORS = (1024, 256)
+"""At full and at quick effort, as SEEDS."""
 WEIGHT_SIGMA = 0.246
 SEEDS = (5, 2)
 AGES_S = (1.0, 3600.0, 86_400.0, 365 * 86_400.0)
@@ -52,7 +56,7 @@ POINTS = 0.5
 SHARE = 0.05
 """Tolerance of what no device decides: figures of the source have two or three digits."""
 SOURCE = "reference 8.3, derived"
-AS_IS, NORMALISED = "weights as they are", "cols scaled to max |w| = 1"
+AS_IS, NORMALISED = "as is", "cols normalised"
 
 
 def _drop(microsiemens: float) -> StandardCrossbar:
@@ -92,15 +96,15 @@ class Task:
         return 100 * mvm_error(y.double().cpu().numpy(), self.exact.double().cpu().numpy())
 
 
-def _draw(seed: int, compute: str, *, normalised: bool) -> Task:
+def _draw(seed: int, vectors: int, compute: str, *, normalised: bool) -> Task:
     generator = torch.Generator(compute).manual_seed(seed)
     where = torch.device(compute)
     weights = WEIGHT_SIGMA * torch.randn(SIDE, SIDE, generator=generator, device=where)
     weights = weights.clamp(-1, 1)
     if normalised:
         weights = weights / weights.abs().amax(0)
-    x = 2 * torch.rand(VECTORS, SIDE, generator=generator, device=where) - 1
-    zero = torch.rand(VECTORS, SIDE, generator=generator, device=where) < 0.5
+    x = 2 * torch.rand(vectors, SIDE, generator=generator, device=where) - 1
+    zero = torch.rand(vectors, SIDE, generator=generator, device=where) < 0.5
     return Task(weights=weights, inputs=x.masked_fill(zero, 0.0), generator=generator)
 
 
@@ -136,13 +140,14 @@ def _with_read_noise(core: SimCore, like: Tensor) -> Weights:
 
 
 def _measure(measuring: Measuring) -> FamilyResult:
-    seeds = SEEDS[0 if measuring.full else 1]
+    effort = 0 if measuring.full else 1
+    seeds, vectors = SEEDS[effort], VECTORS[effort]
     found: dict[tuple[str, str, str], list[float]] = {}
     for k in range(seeds):
         for variant in (AS_IS, NORMALISED):
             measuring.task.say(variant)
             seed = measuring.seed + k
-            task = _draw(seed, measuring.compute, normalised=variant == NORMALISED)
+            task = _draw(seed, vectors, measuring.compute, normalised=variant == NORMALISED)
             for group, at, value in (*_effects(task), *_over_time(task, seed, measuring, variant)):
                 found.setdefault((variant, group, at), []).append(value)
             measuring.task.advance()
@@ -162,11 +167,12 @@ def _measure(measuring: Measuring) -> FamilyResult:
     return FamilyResult(rows=rows, plots=(plot,))
 
 
-ONE, FIXED, PROGRAMMING, ALL, BARE = (
+ONE, FIXED, PROGRAMMING, ALL, CHIP, BARE = (
     "one effect",
     "fixed-point weights",
     "programming error only",
-    "all effects, global compensation",
+    "all effects, as aihwkit counts",
+    "all effects, of the chip",
     "PCM only, no compensation",
 )
 
@@ -185,17 +191,22 @@ def _over_time(
     task: Task, seed: int, measuring: Measuring, variant: str
 ) -> Iterator[tuple[str, str, float]]:
     """What devices do: right after programming, and with all else over a year."""
+    rng = np.random.default_rng([seed, SIDE])
     with _programmed(task, seed, measuring.compute) as core:
         began, at_t0 = core.now_s(), _held(core, task.weights)
+        devices_at_t0, g_max = true_siemens(core), core.info.device.g_max_siemens
         yield PROGRAMMING, "t0", task.error(task.inputs @ at_t0)
         if variant == NORMALISED:
             return
         for age_s, name in zip(AGES_S, AGE_NAMES, strict=True):
             core.wait(began + age_s - core.now_s())
+            devices = true_siemens(core)
+            theirs = seen_by_aihwkit(devices_at_t0, devices, age_s, PCM_90NM, rng) / g_max
             now = _with_read_noise(core, task.weights)
-            scale = float(at_t0.abs().mean() / now.abs().mean())
-            y = crossbar_mvm(task.inputs, now, STANDARD, task.generator)
-            yield ALL, name, task.error(scale * y)
+            for group, weights in ((ALL, torch.from_numpy(theirs).to(now)), (CHIP, now)):
+                scale = float(at_t0.abs().mean() / weights.abs().mean())
+                y = crossbar_mvm(task.inputs, weights, STANDARD, task.generator)
+                yield group, name, task.error(scale * y)
             if name == "1 day":
                 yield BARE, name, task.error(task.inputs @ now)
 
@@ -208,13 +219,15 @@ def _rows(found: dict[tuple[str, str, str], Array]) -> list[ValidationRow]:
             return
         values = found[variant, group, at]
         of_devices = group in (PROGRAMMING, ALL, BARE)
+        judged = Tolerance.ABSOLUTE if of_devices else Tolerance.RELATIVE
         reference = Reference(
             family=STANDARD_CROSSBAR.name,
             group=f"{variant}: {group}",
             source=SOURCE,
             unit="%",
-            judged=Tolerance.ABSOLUTE if of_devices else Tolerance.RELATIVE,
+            judged=Tolerance.NONE if group == CHIP else judged,
             tolerance=POINTS if of_devices else SHARE,
+            note=NOTE if group == CHIP else "",
         )
         error = float(values.std(ddof=1)) / np.sqrt(values.size)
         rows.append(reference.row(at, published, values.mean(), standard_error=error))
@@ -227,8 +240,9 @@ def _rows(found: dict[tuple[str, str, str], Array]) -> list[ValidationRow]:
         row(variant, PROGRAMMING, "t0", PROGRAMMING_ONLY[which])
     for age, percent in zip(AGE_NAMES, ALL_EFFECTS, strict=True):
         row(AS_IS, ALL, age, percent)
+        row(AS_IS, CHIP, age, percent)
     row(AS_IS, BARE, "1 day", PCM_ONLY_ONE_DAY)
-    rows += _within_published(found[AS_IS, ALL, "1 s"])
+    rows += _within_published(found[AS_IS, CHIP, "1 s"])
     return rows
 
 
@@ -237,7 +251,7 @@ def _within_published(values: Array) -> list[ValidationRow]:
     low, high = PUBLISHED_RANGE
     reference = Reference(
         family=STANDARD_CROSSBAR.name,
-        group=f"{AS_IS}: middle of the published anchors",
+        group=f"{AS_IS}: all effects, middle of published anchors",
         source="Rasch 2023, APL ML 2023",
         unit="%",
         judged=Tolerance.ABSOLUTE,

@@ -116,3 +116,10 @@ def test_programming_and_twins_are_timed_from_the_command_line(hil):
     assert (code, line["grows"], len(line["runs"])) == (0, False, 3)
     code, line = hil("bench", "loopback", "--core", "sim:hermes?rows=16&cols=8")
     assert (code, line["bit_equal"]) == (0, True)
+
+
+def test_nets_are_timed_from_the_command_line(hil):
+    sizes = ("--size", 6, "--size", 7, "--ngspice-size", 0)
+    code, line = hil("bench", "nets", *sizes, "--batch", 20, "--repeats", 1)
+    assert (code, line["goal_met"]) == (0, True)
+    assert [timing["rows"] for timing in line["sizes"]] == [6, 7]

@@ -52,7 +52,9 @@ def test_librosa_itself_where_it_is_installed():
 def test_shift_by_strides_shifts_frames(strides, seed):
     long = noise(seed, 1, samples=16_000 + 320 * strides)
     whole = mfcc(long, SETTINGS)
-    assert torch.equal(mfcc(long[:, 320 * strides :], SETTINGS), whole[:, strides:])
+    later = mfcc(long[:, 320 * strides :], SETTINGS)
+    # Another number of frames is another matrix product: rounding may differ with the processor.
+    torch.testing.assert_close(later, whole[:, strides:], rtol=1e-10, atol=1e-10)
 
 
 @given(gain=st.floats(0.1, 8.0), seed=st.integers(0, 50))
