@@ -214,7 +214,7 @@ def _peer(
         script = str(bench_aihwkit_tile.__file__)
         try:
             done = subprocess.run(
-                [python, script, str(problem), str(result)],
+                [python, "-I", script, str(problem), str(result)],
                 capture_output=True,
                 text=True,
                 timeout=PEER_TIMEOUT_S,

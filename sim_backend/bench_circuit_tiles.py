@@ -127,15 +127,19 @@ def draw_scaling(scaling: tuple[CircuitScaling, ...], path: Path) -> None:
     """Draw time against each size, both logarithmic."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
     for axes, axis in zip(figure.subplots(1, len(AXES)), AXES, strict=True):
         drawn = [s for s in scaling if s.axis == axis]
         for each in drawn:
             label = f"{each.solver}, {each.idle}: {each.exponent:.2f}"
             axes.loglog(each.sizes, each.seconds, marker="o", markersize=3, label=label)
+        sizes = sorted({size for each in drawn for size in each.sizes})
+        axes.set_xticks(sizes, [str(size) for size in sizes], rotation=60, fontsize=7)
+        axes.set_xticks([], minor=True)
         axes.set_xlabel(axis)
         if drawn:
-            axes.legend(fontsize=6, title="slope", title_fontsize=6)
+            place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
+            axes.legend(fontsize=7, title="slope", title_fontsize=7, frameon=False, **place)
     figure.axes[0].set_ylabel("time of a call, s")
     figure.savefig(path, dpi=150)
 

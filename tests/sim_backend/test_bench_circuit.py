@@ -42,10 +42,10 @@ def _fake_peer(folder: Path, *, bias: float) -> str:
     file.write_text(
         "#!/usr/bin/env python3\n"
         "import sys, numpy as np\n"
-        "with np.load(sys.argv[2]) as p:\n"
+        "with np.load(sys.argv[-2]) as p:\n"
         "    if p['extension']: sys.exit('no kernel')\n"
         f"    y = p['codes'] @ p['weights'] * {bias}\n"
-        "np.savez(sys.argv[3], seconds=np.array([2.0, 8.0, 4.0]), outputs=y, peak_bytes=77,"
+        "np.savez(sys.argv[-1], seconds=np.array([2.0, 8.0, 4.0]), outputs=y, peak_bytes=77,"
         " name='fake')\n"
     )
     file.chmod(0o755)
