@@ -8,8 +8,8 @@ import pytest
 
 from hil.bench.circuit import CircuitBench, CircuitScaling, TilePeer
 from hil.errors import RequestError
-from sim_backend import bench_circuit as module
 from sim_backend.bench_circuit import bench_circuit
+from sim_backend.bench_circuit_tiles import draw_scaling
 
 SMALL = {"rows": 24, "cols": 10, "batch": 6, "repeats": 1}
 
@@ -83,5 +83,5 @@ def test_the_scaling_is_drawn(tmp_path: Path) -> None:
     one = CircuitScaling(
         solver="rapid", idle="clamped", axis="rows", sizes=(1, 2), seconds=(1.0, 2.0), exponent=1.0
     )
-    module._draw((one,), tmp_path / "scaling.png")
+    draw_scaling((one,), tmp_path / "scaling.png")
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
