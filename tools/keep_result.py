@@ -45,7 +45,10 @@ def main(run: str, name: str) -> None:
 
 
 def _without_folder(command: list[str]) -> list[str]:
-    """Leave out where the run was written: that is not what made its figures."""
+    """Leave out where the run was written and where a peer lives: they make no figures."""
+    if "--peer-python" in command:
+        place = command.index("--peer-python") + 1
+        command = [*command[:place], "PYTHON", *command[place + 1 :]]
     for option in ("--out", "--resume-into"):
         if option in command:
             place = command.index(option)

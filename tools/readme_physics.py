@@ -76,7 +76,7 @@ def _circuit(document: Any) -> list[str]:  # noqa: ANN401 - a JSON document
         "|---|---|---|---|---|",
         *(
             f"| {t['solver']}, {t['idle']} | {1e3 * t['prepare_s']:.3g} ms | {_micro(t['per_vector_s'])} | "
-            f"{t['matmul_ratio']:.3g} | {t['worst_error']:.1e} |"
+            f"{_count(t['matmul_ratio'])} | {t['worst_error']:.1e} |"
             for t in document["timings"]
         ),
         *(
@@ -104,7 +104,8 @@ def _circuit(document: Any) -> list[str]:  # noqa: ANN401 - a JSON document
             f"{s['solver']}, {s['idle']}, {s['axis']} {s['exponent']:.2f}"
             for s in document["scaling"]
         )
-        lines += ["", f"Time grows as a size to this power: {exponents}."]
+        picture = "[circuit-scaling.png](docs/benchmarks/circuit-scaling.png)"
+        lines += ["", f"Time grows as a size to this power ({picture}): {exponents}."]
     return lines
 
 
@@ -128,4 +129,11 @@ def _net(size: Any, peer: Any) -> str:  # noqa: ANN401 - rows of a document
 
 
 def _micro(seconds: float) -> str:
-    return f"{1e6 * seconds:,.3g} µs"
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{1e6 * seconds:.3g} µs"
+
+
+def _count(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 100.0 else f"{ratio:.3g}"
