@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from hil.cli_bench_circuit import circuit
 from hil.cli_bench_close import close_run, end_bench
 from hil.cli_bench_line import faults, fuzz, link
 from hil.cli_bench_nets import nets
@@ -23,7 +24,7 @@ bench = typer.Typer(
     help="Time MVMs, inference and programming against a yardstick measured in the same run.",
     no_args_is_help=True,
 )
-for _command in (link, faults, fuzz, nets):
+for _command in (link, faults, fuzz, circuit, nets):
     bench.command()(_command)
 
 

@@ -15,7 +15,7 @@ So a device has one trajectory from pulse to pulse, whoever reads it, when and i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -45,6 +45,8 @@ RATIO = 4.0
 LN_RATIO = np.float32(math.log(RATIO))
 FASTEST, SLOWEST = -24, 24
 """Numbers of the components that may be needed: 3.6 as to 9 million years."""
+ALL_COMPONENTS = range(SLOWEST, FASTEST - 1, -1)
+"""Slowest first."""
 EDGE_LN_S = math.log(MATRIX_HOLD_S / math.sqrt(RATIO))
 """Logarithm of the shortest hold time, s, that component 0 stands for."""
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
@@ -53,6 +55,8 @@ LEVELS = ((0, 1), (1, 2), (2, 4), (4, 8), (8, SLOWEST + 1))
 """Components summed up together, fastest first: a level is done anew when one of it has changed."""
 DEVICES_AT_ONCE = 65536
 """About so many devices are done in one go: what is worked on stays in the cache."""
+FEW = 0.25
+"""Devices that were pulsed or have aged are done one by one up to this share, else by the line."""
 
 MIX_FIRST, MIX_SECOND = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
 """Multipliers of an integer hash with little bias (C. Wellons, "lowbias32") [code]."""
@@ -145,14 +149,15 @@ class FlickerNoise:
         self._width_ln: Float32 = np.maximum(high - low, 0.0).astype(np.float32)
         self._sums: list[Float32] = [np.zeros((lines, cols), np.float32) for _ in LEVELS]
         self._index: Index = np.full((SLOWEST + 1, lines), -1, np.int64)
+        self._changed = np.zeros((lines, cols), np.bool_)
         self._ln_longest: Float32 | None = None
+        self._reach = np.zeros(lines, np.float32), np.zeros(lines, np.float32)
 
     def begin(self, number: Index, lives: Index) -> None:
         """Give devices, by flat number, the trajectory of a device that had so many pulses."""
-        if number.size:
-            cols = self._shape[2]
+        if number.size > 0:
             self._base.reshape(-1)[number] = self._hashed(number, lives)
-            self._index[:, np.unique(number // cols)] = -1
+            self._changed.reshape(-1)[number] = True
 
     def held(self, at_s: float, ln_longest: Float32) -> npt.NDArray[np.float32]:
         """Return what component 0 and slower ones add up to at `at_s`; a view, valid until asked.
@@ -171,16 +176,24 @@ class FlickerNoise:
         longest = ln_longest.reshape(lines, cols)
         if ln_longest is not self._ln_longest:
             if self._ln_longest is not None:
-                aged = (self._ln_longest.reshape(lines, cols) != longest).any(axis=1)
-                level[aged] = len(LEVELS) - 1
+                self._changed |= self._ln_longest.reshape(lines, cols) != longest
             self._ln_longest = ln_longest
+            self._reach = longest.min(axis=1), longest.max(axis=1)
         self._index = index
+        changed = np.flatnonzero(self._changed)
+        if changed.size > FEW * longest.size:
+            level[self._changed.any(axis=1)] = len(LEVELS) - 1
+            changed = changed[:0]
+        self._changed[:] = False
         words = _line_words(index, self._components[-FASTEST:])
         at_once = max(1, DEVICES_AT_ONCE // cols)
-        for k in range(len(LEVELS)):
-            chosen = np.flatnonzero(level == k)
-            for start in range(0, chosen.size, at_once):
-                self._add_up(chosen[start : start + at_once], k, words, longest)
+        for k in range(len(LEVELS) - 1, -1, -1):
+            stale = np.flatnonzero(level >= k)
+            for start in range(0, stale.size, at_once):
+                # Component 0 is new in every line: slices copy nothing.
+                every = slice(start, start + at_once)
+                self._add_up(every if stale.size == lines else stale[every], k, words, longest)
+        self._add_up_few(changed, words, longest)
         return self._sums[0].reshape(self._shape)
 
     def read(
@@ -204,7 +217,10 @@ class FlickerNoise:
         base = self._base.reshape(-1)[number]
         held = np.zeros(number.size, np.float32)
         fresh = np.zeros(number.size, np.float32)
-        for k, variance in self._variances(ln_longest):
+        if number.size == 0:
+            return Reading(held=held, fresh_variance=fresh)
+        reach = (float(ln_longest.min()), float(ln_longest.max()))
+        for k, variance in self._variances(lambda: ln_longest, reach, ALL_COMPONENTS):
             hold_s = self._hold_s[k - FASTEST]
             if hold_s < samples * slot_s:
                 fresh += variance * _mean_variance(samples, slot_s / hold_s)
@@ -223,7 +239,7 @@ class FlickerNoise:
         index = np.floor(position)
         component = self._components[[k - FASTEST]]
         now = _line_words(index.astype(np.int64)[None], component)[0]
-        z = _deviates(base ^ now[line])
+        z = _deviates(base + now[line])
         # Samples a whole number of slots before the last one, back to the beginning of the hold.
         within = np.floor((position - index) * (hold_s / slot_s)).astype(np.int64) + 1
         earlier = np.flatnonzero((within < samples)[line])
@@ -231,37 +247,58 @@ class FlickerNoise:
             before = _line_words(index.astype(np.int64)[None] - 1, component)[0]
             where = line[earlier]
             share = (within[where] / samples).astype(np.float32)
-            past = _deviates(base[earlier] ^ before[where])
+            past = _deviates(base[earlier] + before[where])
             z[earlier] = share * z[earlier] + (1 - share) * past
         return z
 
-    def _add_up(self, lines: Index, top: int, words: Word, ln_longest: Float32) -> None:
-        """Add up, slowest first, the components of level `top` and of all faster levels."""
-        base, longest = self._base[lines], ln_longest[lines]
-        if top + 1 < len(LEVELS):
-            total = self._sums[top + 1][lines]
-        else:
-            total = np.zeros(base.shape, np.float32)
-        variances = dict(self._variances(longest))
-        for level in range(top, -1, -1):
-            low, high = LEVELS[level]
-            for k in range(high - 1, low - 1, -1):
-                if k in variances:
-                    z = _deviates(base ^ words[k, lines, None])
-                    z *= np.sqrt(variances[k])
-                    total += z
-            self._sums[level][lines] = total
+    def _add_up(self, lines: Index | slice, level: int, words: Word, ln_longest: Float32) -> None:
+        """Add the components of a level, slowest first, to what slower levels add up to."""
+        base = self._base[lines]
+        slower = level + 1 < len(LEVELS)
+        total = self._sums[level + 1][lines] if slower else np.zeros(base.shape, np.float32)
+        low, high = LEVELS[level]
+        reach = (float(self._reach[0][lines].min()), float(self._reach[1][lines].max()))
+        chosen = range(high - 1, low - 1, -1)
+        for k, variance in self._variances(lambda: ln_longest[lines], reach, chosen):
+            z = _deviates(base + words[k, lines, None])
+            z *= np.sqrt(variance)
+            z += total
+            total = z
+        self._sums[level][lines] = total
 
-    def _variances(self, ln_longest: Float32) -> Iterator[tuple[int, Float32 | np.float32]]:
-        """Components that any of the devices has, slowest first, with their variances."""
-        if ln_longest.size == 0:
+    def _add_up_few(self, number: Index, words: Word, ln_longest: Float32) -> None:
+        """Add up all components of single devices, by flat number."""
+        if number.size == 0:
             return
-        least, most = ln_longest.min(), ln_longest.max()
-        for k in range(SLOWEST, FASTEST - 1, -1):
+        line = number // self._shape[2]
+        base, longest = self._base.reshape(-1)[number], ln_longest.reshape(-1)[number]
+        reach = (float(longest.min()), float(longest.max()))
+        total = np.zeros(number.size, np.float32)
+        for level in range(len(LEVELS) - 1, -1, -1):
+            low, high = LEVELS[level]
+            chosen = range(high - 1, low - 1, -1)
+            for k, variance in self._variances(lambda: longest, reach, chosen):
+                z = _deviates(base + words[k][line])
+                z *= np.sqrt(variance)
+                total += z
+            self._sums[level].reshape(-1)[number] = total
+
+    def _variances(
+        self, ln_longest: Callable[[], Float32], reach: tuple[float, float], components: range
+    ) -> Iterator[tuple[int, Float32 | np.float32]]:
+        """Those components that any of the devices has, with their variances.
+
+        Args:
+            ln_longest: Gives ln of the longest hold time of each device.
+            reach: Least and largest of these.
+            components: Which to go through, in this order.
+        """
+        least, most = reach
+        for k in components:
             low, width = self._low_ln[k - FASTEST], self._width_ln[k - FASTEST]
             if width > 0 and most > low:
                 whole = least - low >= width
-                yield k, width if whole else np.clip(ln_longest - low, 0, width)
+                yield k, width if whole else np.clip(ln_longest() - low, 0, width)
 
     def _numbers(self, at_s: float) -> Index:
         """Number of the hold of component 0 and each slower one in each line."""
@@ -301,12 +338,11 @@ def _mixed(words: Word) -> Word:
 
 
 def _deviates(words: Word) -> Float32:
-    """Standard normal deviate of each word; it is hashed further in place.
+    """Standard normal deviate of each sum of two hashes; a word is hashed further in place.
 
     16 bits choose a slice of the distribution, whose mean is the deviate; the others place it
     within the outermost two, which reach from 4.1 to infinity.
     """
-    words *= MIX_FIRST  # its words are hashes: one round joins two of them
     words ^= words >> np.uint32(15)
     words *= MIX_SECOND
     slices = torch.from_numpy((words >> np.uint32(16)).view(np.int32)).view(-1)

@@ -192,4 +192,5 @@ def _step(at: Array, centre: Array, seen: Array, count: Array, known: _Known) ->
         axis=1,
     )
     left = weight * (seen - expected)[enough]
-    return np.linalg.lstsq(weight[:, None] * slopes[enough], left, rcond=None)[0]
+    step = np.linalg.lstsq(weight[:, None] * slopes[enough], left, rcond=None)[0]
+    return np.asarray(step, np.float64)

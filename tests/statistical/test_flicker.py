@@ -12,6 +12,7 @@ from scipy.special import sici
 
 from hil.errors import RequestError
 from sim_backend.flicker import (
+    ALL_COMPONENTS,
     HOLD_TIMES_FREQUENCY,
     MATRIX_HOLD_S,
     SLOWEST,
@@ -37,6 +38,14 @@ def _holds(shape: tuple[int, ...], age_s: float, band: Band = BAND) -> npt.NDArr
     return np.full(shape, math.log(band.longest_s(age_s)), np.float32)
 
 
+def _total(noise: FlickerNoise, age_s: float) -> float:
+    """Variance of all components at an age."""
+    holds = _holds((1,), age_s)
+    reach = (float(holds[0]), float(holds[0]))
+    parts = noise._variances(lambda: holds, reach, ALL_COMPONENTS)
+    return sum(float(np.max(variance)) for _, variance in parts)
+
+
 def _one_read(noise: FlickerNoise, now_s: float, holds: npt.NDArray[np.float32]) -> Array:
     """Every device once, fresh part drawn too."""
     number = np.arange(holds.size)
@@ -55,9 +64,7 @@ def _autocovariance(tau_s: Array, age_s: float) -> Array:
 def test_components_add_up_to_the_law_at_any_age(age_s: float) -> None:
     law = math.log((age_s + BAND.t_read_s) / (2 * BAND.t_read_s))
     assert BAND.variance(age_s) == pytest.approx(law, rel=1e-12)
-    holds = _holds((1, 1, 1), age_s)
-    parts = [float(np.max(v)) for _, v in _noise((1, 1, 1))._variances(holds)]
-    assert sum(parts) == pytest.approx(law, rel=1e-5)
+    assert _total(_noise((1, 1, 1)), age_s) == pytest.approx(law, rel=1e-5)
     for limit in (1e-6, MATRIX_HOLD_S, 1.0):
         both = BAND.variance(age_s, slower_than_s=limit) + BAND.variance(age_s, faster_than_s=limit)
         assert both == pytest.approx(law, rel=1e-12)
@@ -66,9 +73,7 @@ def test_components_add_up_to_the_law_at_any_age(age_s: float) -> None:
 def test_variance_grows_with_age_without_a_step() -> None:
     ages = np.geomspace(20.0, 1e8, 4000)
     noise = _noise((1, 1, 1))
-    parts = [
-        sum(float(np.max(v)) for _, v in noise._variances(_holds((1, 1, 1), age))) for age in ages
-    ]
+    parts = [_total(noise, age) for age in ages]
     growth = np.diff(parts) / np.diff(np.log(ages))
     assert np.abs(growth - 1).max() < 0.02
 
@@ -129,7 +134,7 @@ def test_autocovariance_of_reads_is_that_of_one_over_f(age_s: float) -> None:
 def test_the_spectrum_of_a_trajectory_falls_as_one_over_f() -> None:
     noise = _noise((1, 16, 4))
     holds = _holds((1, 16, 4), 1e5)
-    steps, dt = 1 << 11, 1e-3
+    steps, dt = 1 << 10, 1e-3
     track = np.stack([noise.held((k + 0.5) * dt, holds).ravel().copy() for k in range(steps)])
     window = np.hanning(steps)[:, None]
     transform = np.fft.rfft((track - track.mean(0)) * window, axis=0)
@@ -179,6 +184,25 @@ def test_a_pulse_begins_a_new_trajectory_and_leaves_the_others() -> None:
     untouched = np.arange(1, 4000, 2)
     assert np.array_equal(before.ravel()[untouched], after[untouched])
     assert abs(np.corrcoef(before.ravel()[pulsed], after[pulsed])[0, 1]) < 4 / math.sqrt(2000)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.6])
+def test_what_changes_piece_by_piece_ends_where_all_at_once_does(share: float) -> None:
+    """Pulses, ages and time in any mixture: the same noise, bit for bit, as done from nothing."""
+    shape, rng = (2, 24, 11), np.random.default_rng(9)
+    size = math.prod(shape)
+    noise, lives = _noise(shape), np.zeros(size, np.int64)
+    ages = np.full(shape, 1e6)
+    for now_s in 10.0 + np.cumsum(rng.exponential([0.01, 3.0, 1e-3, 50.0, 0.0, 1e3])):
+        pulsed = np.flatnonzero(rng.random(size) < share)
+        lives[pulsed] += 1
+        noise.begin(pulsed, lives[pulsed])
+        ages.reshape(-1)[pulsed] = 200.0
+        holds = np.log(HOLD_TIMES_FREQUENCY * (ages + BAND.t_read_s)).astype(np.float32)
+        seen = noise.held(now_s, holds).copy()
+        fresh = _noise(shape)
+        fresh.begin(np.arange(size), lives)
+        assert np.array_equal(seen, fresh.held(now_s, holds))
 
 
 def test_cells_and_matrix_see_the_same_noise() -> None:
