@@ -181,6 +181,7 @@ class LawSection(Section):
     Attributes:
         g_ref_microsiemens: Conductance at r = 1 for which `sigma` is given.
         t0_s, t_read_s: Age at which programmed conductances are defined; read time of the noise.
+        longest_age_s: Oldest age that the laws have data for.
         sigma: Cycle noise of a RESET pulse, µS at g_ref.
         mu, sd: Mean and spread of the drift exponent.
         q: Read-noise coefficient Q.
@@ -189,6 +190,7 @@ class LawSection(Section):
     g_ref_microsiemens: Quantity | None = None
     t0_s: Quantity | None = None
     t_read_s: Quantity | None = None
+    longest_age_s: Quantity | None = None
     sigma: CurveEntry | None = None
     mu: CurveEntry | None = None
     sd: CurveEntry | None = None
@@ -216,6 +218,9 @@ class DeviceSection(Section):
     stuck_reset: Quantity | None = None
     verify_margin: Quantity | None = None
     activation_ev: Quantity | None = None
+    endurance_median_pulses: Quantity | None = None
+    endurance_sigma_ln: Quantity | None = None
+    endurance_set_share: Quantity | None = None
     relaxation: CurveEntry | None = None
     law: LawSection = LawSection()
 
@@ -290,9 +295,13 @@ _RANGES: dict[str, tuple[str, float, float]] = {
     "stuck_reset": ("1", 0.0, 0.5),
     "verify_margin": ("1", 1e-6, 1.0),
     "activation_ev": ("eV", 0.0, 2.0),
+    "endurance_median_pulses": ("1", 1.0, 1e15),
+    "endurance_sigma_ln": ("1", 0.0, 10.0),
+    "endurance_set_share": ("1", 0.0, 1.0),
     "g_ref_microsiemens": ("µS", 1e-3, 1e4),
     "t0_s": ("s", 1e-6, 1e9),
     "t_read_s": ("s", 1e-10, 1.0),
+    "longest_age_s": ("s", 1e-3, 1e12),
     "read_counts_at_g_max": ("1", 1.0, 1e4),
     "gain_spread": ("1", 0.0, 0.95),
     "gain_trim_step": ("1", 1e-6, 0.5),

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["document_of", "preset_from_file", "preset_of"]
 
+CURVES = ("sigma", "mu", "sd", "q")
+"""Curves of a law, by name."""
 GRID = 1001
 """Points over r at which a curve is checked."""
 EXPONENT_MOST = 1.0
@@ -60,6 +62,7 @@ _UNITS = {
     "activation_ev": "eV",
     "t0_s": "s",
     "t_read_s": "s",
+    "longest_age_s": "s",
     "offset_sigma": "code",
     "offset_trim_step": "code",
     "output_noise": "code",
@@ -126,9 +129,10 @@ def document_of(preset: Preset, *, source: str | None = None) -> ChipPreset:
     device, converters = preset.device, preset.converters
     if device is None or converters is None:
         raise RequestError(f"preset {preset.name!r} has no physics to write into a file")
-    source = source or f"built-in preset {preset.name}"
     law = device.law
-    curves = {name: _entry(getattr(law, name), source) for name in ("sigma", "mu", "sd", "q")}
+    of_law = source or law.source
+    source = source or f"built-in preset {preset.name}"
+    curves = {name: _entry(getattr(law, name), of_law) for name in CURVES}
     r, values = zip(*device.relaxation, strict=True)
     relaxation = CurveEntry(form=PiecewiseLinearForm(r=r, values=values), source=source)
     ohm = None if preset.wire is None else preset.wire.ohm_per_cell
@@ -165,7 +169,11 @@ def _device(section: DeviceSection, base: DeviceParams) -> DeviceParams:
         if len(form.r) < 2 or min(form.values) < 0:
             raise RecordError("device.relaxation needs two knots or more, none below 0")
         relaxation = tuple(zip(form.r, form.values, strict=True))
-    law = _replaced(base.law, section.law)
+    law: StatisticalLaw = _replaced(base.law, section.law)
+    given = [getattr(section.law, name) for name in CURVES]
+    sources = list(dict.fromkeys(curve.source for curve in given if curve is not None))
+    if sources:
+        law = replace(law, source="; ".join(sources))
     _check_law(law)
     device: DeviceParams = _replaced(base, section)
     return replace(device, relaxation=relaxation, law=law)

@@ -23,6 +23,8 @@ BAND = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 """Conductances over g_max at which the cubic is given with its interval."""
 DEGREE = 3
 LEAST = 1e-4
+LOW = 0.1
+"""Aims below this over g_max lean on the floor."""
 DRAWS = 80
 """Bootstrap samples of devices, each with other laws drawn within their errors."""
 
@@ -99,8 +101,11 @@ def fit_cycle_noise(
     found = _solve(np.asarray(start, np.float64), centre, seen, total, known)
     half = laws.q.values.size
     spread = np.linalg.cholesky(laws.covariance + 1e-14 * np.eye(laws.covariance.shape[0]))
+    floor_error = next(e.standard_error for e in curve.estimates if e.name == "reset_floor")
     drawn = []
     for _ in range(DRAWS):
+        # Were the floor higher, so would be what the highest amplitudes aim at.
+        aims = centre + floor_error * rng.standard_normal() * np.maximum(1 - centre / LOW, 0.0)
         shift = spread @ rng.standard_normal(spread.shape[0])
         other = known_from(
             np.maximum(laws.q.values + shift[:half], 0.0),
@@ -108,7 +113,7 @@ def fit_cycle_noise(
         )
         picked = rng.multinomial(weights.size, weights / weights.size).astype(np.float64)
         again, n = _means(picked, count, squares)
-        drawn.append(found + _step(found, centre, again, n, other))
+        drawn.append(found + _step(found, np.maximum(aims, 0.0), again, n, other))
     band = np.stack([np.polynomial.polynomial.polyval(BAND, one) for one in drawn], axis=1)
     # The squares were corrected by those of as many made-up devices.
     error = np.sqrt(2.0) * band.std(axis=1, ddof=1)
@@ -178,7 +183,7 @@ def _solve(start: Array, centre: Array, seen: Array, count: Array, known: _Known
     def miss(coefficients: Array) -> Array:
         return np.asarray(weight * (_expected(coefficients, centre, known) - seen)[enough])
 
-    return np.asarray(least_squares(miss, start, method="lm" if enough.sum() >= 4 else "trf").x)
+    return np.asarray(least_squares(miss, start).x)
 
 
 def _step(at: Array, centre: Array, seen: Array, count: Array, known: _Known) -> Array:

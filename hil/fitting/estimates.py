@@ -40,6 +40,11 @@ class Estimate:
     n: int = 0
 
     @property
+    def standard_error(self) -> float:
+        """Of a normal interval, from its upper end: the lower one may be cut."""
+        return (self.high - self.value) / Z95
+
+    @property
     def relative_width(self) -> float:
         """Half the interval over the value; infinite where the value is 0."""
         half = (self.high - self.low) / 2

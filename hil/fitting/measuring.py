@@ -104,7 +104,13 @@ def measure_and_fit(
             f"model ({error}); look at them with hil record and a larger block"
         ) from error
     finally:
-        core.configure(before)
+        core.configure(
+            CoreSettings(
+                output_range=before.output_range,
+                gain_trim=None if core.info.gain_trim is None else before.gain_trim,
+                offset_trim=None if core.info.offset_trim is None else before.offset_trim,
+            )
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -387,8 +393,7 @@ class _Fitting:
 
 
 def _devices(data: CurveData, chosen: BoolArray) -> CurveData:
-    """The data of some devices; floor reads of cols that cannot show them are left out."""
-    floor = data.floor_reads[:, chosen]
+    """The data of some devices."""
     return CurveData(
         ampere=data.ampere,
         relative=data.relative[:, chosen],
@@ -397,6 +402,6 @@ def _devices(data: CurveData, chosen: BoolArray) -> CurveData:
         variance=data.variance[chosen],
         set_relative=data.set_relative[chosen],
         set_variance=data.set_variance[chosen],
-        floor_reads=floor[:, np.isfinite(floor).all(axis=0)],
+        floor_reads=data.floor_reads[:, chosen],
         zero_error=data.zero_error,
     )

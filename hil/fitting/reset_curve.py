@@ -25,6 +25,11 @@ CONVERGED = 2e-4
 """Rounds end when no population value moves by more than this, in its own spread."""
 NOISE_KNOTS = np.array([0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.3, 2.0, 4.0])
 """Conductances over g_max between which the variance of a landing is a straight line."""
+FLOOR_ROUNDS, FLOOR_SETTLED = 3, 0.1
+"""The highest amplitude leaves something of the SET state, which the curves tell: floor and curves
+are fitted in turn, until the floor moves by less than this share of its error."""
+TAIL_DOUBT = 0.05
+"""Relative error of what the curves leave there: they are known far from it."""
 FEWEST = 20
 """Fewest devices of which a mean is shown."""
 LEAST_SLOPE_SHARE = 0.2
@@ -43,7 +48,8 @@ class CurveData:
         variance: Variance that the converter adds to a read, (n,).
         set_relative, set_variance: Mean read at SET and its variance, (n,); NaN where it is
             censored or there is none.
-        floor_reads: Reads after pulses of the highest amplitude, (reads, n).
+        floor_reads: Reads after one pulse of the highest amplitude, (reads, n); NaN where a col
+            cannot show them.
         zero_error: Standard error of where all reads have their zero, over g_max.
     """
 
@@ -141,8 +147,8 @@ def fit_reset_curves(data: CurveData, rng: np.random.Generator) -> CurveFit:
         data: Reads.
         rng: Draws the made-up devices.
     """
-    floor, floor_error, floor_sigma = _fit_floor(data)
-    state = _settled(data, _start(data, floor, floor_sigma))
+    state, floor_error = _settled_with_floor(data)
+    floor = state.floor
     made, truth = _made_up(data, state, rng)
     again = _settled(made, replace(state, theta=np.tile(state.mu, (truth.shape[0], 1))))
     mu = state.mu - (again.mu - truth.mean(axis=0))
@@ -178,6 +184,20 @@ def fit_reset_curves(data: CurveData, rng: np.random.Generator) -> CurveFit:
         used=landed.used,
         course=course,
     )
+
+
+def _settled_with_floor(data: CurveData) -> tuple[_State, float]:
+    """Population and floor, each given the other; the floor's standard error."""
+    tail = np.zeros(data.relative.shape[1])
+    floor, error, sigma = _fit_floor(data, tail)
+    state = _settled(data, _start(data, floor, sigma))
+    for _ in range(FLOOR_ROUNDS):
+        aimed, _ = curve_of(state.theta, state.floor, data.ampere.max(keepdims=True))
+        floor, error, sigma = _fit_floor(data, aimed[0] - state.floor)
+        if abs(floor - state.floor) < FLOOR_SETTLED * error:
+            break
+        state = _settled(data, replace(state, floor=floor, floor_sigma=sigma))
+    return replace(state, floor=floor), error
 
 
 def _settled(data: CurveData, state: _State) -> _State:
@@ -243,42 +263,44 @@ class _Landed:
     censored: BoolArray
 
 
-def _fit_floor(data: CurveData) -> tuple[float, float, float]:
-    """Floor, its standard error, and cycle noise there, from mean and variance of full RESETs."""
-    reads = data.floor_reads
-    mean = float(reads.mean())
+def _fit_floor(data: CurveData, tail: Array) -> tuple[float, float, float]:
+    """Floor, its standard error, and cycle noise there, from two moments of full RESETs.
+
+    Args:
+        data: Reads.
+        tail: What the highest amplitude leaves of each device's SET state above the floor, (n,).
+    """
+    from scipy.optimize import least_squares  # noqa: PLC0415 - keeps `import hil` light
+
+    shown = np.isfinite(data.floor_reads).all(axis=0)
+    reads, above = data.floor_reads[:, shown], tail[shown]
+    if reads.shape[1] < FEWEST:
+        raise np.linalg.LinAlgError("too few cols show reads near zero")
+    x = reads.mean(axis=0)
     # One pulse's landing is read several times: what differs between reads is the converter's.
-    total = float(reads.mean(axis=0).var() - reads.var(axis=0, ddof=1).mean() / reads.shape[0])
-    if not mean > 0 or not total > 0:
-        return max(mean, 0.0), float(reads.std() / np.sqrt(reads.size)), 1e-4
-    # Of a normal cut at zero, mean / standard deviation tells how far it is from being cut.
-    ratio = mean / np.sqrt(total)
-    z = np.linspace(-2.0, 12.0, 20001)
-    means, variances = rectified(z, np.ones_like(z))
-    k = int(np.clip(np.searchsorted(means / np.sqrt(variances), ratio), 1, z.size - 1))
-    sigma = mean / means[k]
-    floor = float(z[k] * sigma)
-    # Delta method over the two moments, by devices.
-    shift = 1e-3
+    noise = float(reads.var(axis=0, ddof=1).mean()) / reads.shape[0]
+    first, second = float(x.mean()), float(np.mean(x**2)) - noise
+    spread = np.sqrt(max(second - first**2, 1e-12))
 
-    def solve(m: float, v: float) -> float:
-        j = float(np.interp(m / np.sqrt(v), means / np.sqrt(variances), z))
-        at, _ = rectified(np.array(j), np.array(1.0))
-        return j * m / float(at)
+    def moments(theta: Array) -> Array:
+        mean, variance = rectified(theta[0] * spread + above, np.exp(theta[1]) * spread)
+        return np.array([mean.mean() / spread, np.mean(variance + mean**2) / spread**2])
 
-    per_device = reads.mean(axis=0)
-    second = per_device**2
-    by_mean = (solve(mean * (1 + shift), total) - solve(mean * (1 - shift), total)) / (
-        2 * shift * mean
-    )
-    by_variance = (solve(mean, total * (1 + shift)) - solve(mean, total * (1 - shift))) / (
-        2 * shift * total
-    )
-    influence = by_mean * (per_device - mean) + by_variance * (
-        second - second.mean() - 2 * mean * (per_device - mean)
-    )
-    error = float(np.hypot(influence.std() / np.sqrt(influence.size), by_mean * data.zero_error))
-    return max(floor, 0.0), error, float(sigma)
+    wanted = np.array([first / spread, second / spread**2])
+    low, high = np.array([0.0, -4.0]), np.array([50.0, 2.0])
+    start = np.clip([wanted[0] / 2, 0.3], low + 1e-3, high - 1e-3)
+
+    def miss(theta: Array) -> Array:
+        return np.asarray(moments(theta) - wanted)
+
+    found = least_squares(miss, start, bounds=(low, high))
+    inverse = np.linalg.pinv(np.asarray(found.jac, np.float64))
+    influence = inverse @ np.stack([x / spread, x**2 / spread**2])
+    scatter = float(influence[0].std()) * spread / np.sqrt(x.size)
+    by_zero = float((inverse @ np.array([1.0, 2 * first / spread]))[0])
+    error = np.hypot(scatter, by_zero * data.zero_error)
+    error = float(np.hypot(error, TAIL_DOUBT * above.mean()))
+    return float(found.x[0] * spread), error, float(np.exp(found.x[1]) * spread)
 
 
 def _start(data: CurveData, floor: float, floor_sigma: float) -> _State:

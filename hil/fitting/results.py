@@ -193,6 +193,9 @@ def make_preset(found: Found, chip: ChipInfo, base: str, measured_at: str) -> Ch
                 g_ref_microsiemens=stated(unit, "µS"),
                 t0_s=stated(found.axis.t0_s, "s"),
                 t_read_s=stated(found.axis.t_read_s, "s"),
+                longest_age_s=Quantity(
+                    value=float(found.axis.age_s[-1]), unit="s", source=f"{origin}, oldest read"
+                ),
                 sigma=_entry(found.cycle.sigma, origin, scale=unit, unit="µS"),
                 mu=_entry(laws.mu, origin),
                 sd=_entry(laws.sd, origin),

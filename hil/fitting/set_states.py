@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hil.errors import DeviceFaultError
 from hil.fitting.estimates import (
     Z95,
     Array,
@@ -24,6 +25,8 @@ __all__ = ["SetData", "SetFit", "fit_set_states", "stuck_devices"]
 
 BoolArray = npt.NDArray[np.bool_]
 
+FEWEST = 30
+"""Fewest devices whose SET state is read."""
 RESPONSE = 0.25
 """A device whose full SET and full RESET differ by less, over g_max, does not follow its pulses
 [asm: ten times the noise of a read at r = 0, an eighth of a typical SET state]."""
@@ -75,6 +78,12 @@ def fit_set_states(data: SetData) -> SetFit:
     censored = data.censored[:, alive].any(axis=0)
     mean = data.relative[:, alive].mean(axis=0)
     # The means of devices that touched the top are lower bounds; their limit is a bit below it.
+    if (~censored).sum() < FEWEST:
+        raise DeviceFaultError(
+            f"{censored.sum()} of {n} devices read at the highest code after SET, "
+            f"{int(stuck.sum())} do not follow their pulses: SET states cannot be told; measure a "
+            "larger block, or a core whose reads reach higher"
+        )
     limit = data.highest[alive] - 3 * np.sqrt(intercept + cycle_variance * data.highest[alive] ** 2)
     censored |= mean >= limit
     estimates, distance = _log_normal(

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from hil import backends, open_chip
+from hil.audit import AUDIT_FILE, read_audit
 from hil.chip_preset import load_chip_preset
+from hil.chip_records import chip_folder
 from hil.errors import RequestError
 from hil.fitting import Effort, FitPlan, measure_and_fit
 from hil.fitting.converters import LevelData, fit_converters
@@ -46,9 +48,11 @@ def axis(*ages_s):
     return TimeAxis.of(np.array(ages_s), t0_s=T0, t_read_s=T_READ)
 
 
-def test_a_fit_through_the_wire_is_that_of_the_core_and_leaves_documents(hil, tmp_path):
-    options = ("--effort", "quick", "--longest", "2e4", "--rows", "8", "--seed", "3")
-    code, out, err = hil("fit", f"loopback:{SMALL}", *options, "--out", "a")
+def test_a_fit_of_silicon_on_the_wire_is_that_of_the_core_and_leaves_documents(
+    hil, silicon, tmp_path
+):
+    options = ("--effort", "quick", "--longest", "2e4", "--rows", "8", "--seed", "3", "--yes")
+    code, out, err = hil("fit", f"loopback:{silicon}", *options, "--out", "a")
     said = json.loads(out)
     assert code == (0 if said["good"] else 1)
     record = load_record(tmp_path / "a")
@@ -63,6 +67,9 @@ def test_a_fit_through_the_wire_is_that_of_the_core_and_leaves_documents(hil, tm
         assert wear["core_0"][:, 8:].sum() == 0
     assert 0.97 * plan.pulses <= sent <= plan.pulses
     assert most <= plan.most_per_device
+    opened, *_, closed = read_audit(chip_folder(said["serial"]) / AUDIT_FILE)
+    assert opened["command"][:2] == ["hil", "fit"]
+    assert sum(row["pulses"] for row in closed["pulses"]) == closed["wear"] == sent
 
     with open_chip(SMALL) as chip:
         core = chip.cores[0]
@@ -109,6 +116,13 @@ def test_what_cannot_be_fitted_is_one_sentence_and_no_pulse(hil, tmp_path, optio
     assert words in err
     if (tmp_path / "a").exists():
         assert load_record(tmp_path / "a").journal.verbs.get("program", 0) == 0
+
+
+def test_a_chip_whose_reads_tell_nothing_of_its_set_state_ends_in_a_sentence(hil, tmp_path):
+    code, out, err = hil("fit", "sim:ideal?rows=16&cols=16", "--effort", "quick", "--out", "a")
+    assert (code, out) == (3, "")
+    assert "512 of 512 devices read at the highest code after SET" in err
+    assert load_record(tmp_path / "a").status is RunStatus.FAILED
 
 
 def test_a_core_without_cell_reads_is_refused(linear_cells):

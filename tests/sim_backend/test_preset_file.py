@@ -1,6 +1,7 @@
 """Preset files: what is written is read back, a value changes the chip and that value alone."""
 
 import json
+from dataclasses import fields
 
 import pytest
 import torch
@@ -38,6 +39,17 @@ def file(tmp_path):
 def test_a_written_preset_reads_back_as_it_was(name, tmp_path):
     save_chip_preset(document_of(PRESETS[name]), tmp_path / "preset.json")
     assert preset_from_file(tmp_path / "preset.json", PRESETS[name]) == PRESETS[name]
+
+
+def test_every_coefficient_of_a_built_in_preset_has_a_place_in_the_file():
+    preset = PRESETS["hermes"]
+    document = document_of(preset).model_dump(exclude_none=True)
+    for section, values in (
+        (document["device"], preset.device),
+        (document["device"]["law"], preset.device.law),
+        (document["converters"], preset.converters),
+    ):
+        assert set(section) == {field.name for field in fields(values)} - {"source"}
 
 
 def test_an_empty_file_leaves_the_built_in_preset_as_it_is(tmp_path):
