@@ -13,8 +13,9 @@ import pytest
 
 from hil.programming import OpenLoop, ProgramVerify
 from hil.stimulus import InputKind
+from sim_backend.validation.cell_statistics import RELATIVE, DeviceStatistics, gather, look_at
 from sim_backend.validation.chips import open_cores, program_cells, program_matrix
-from sim_backend.validation.devices import RELATIVE, TYPES, DeviceStatistics, gather, look_at
+from sim_backend.validation.devices import TYPES
 from sim_backend.validation.mvm_error import WeightKind, draw_weights, errors_over_time
 
 pytestmark = pytest.mark.statistical
