@@ -15,19 +15,21 @@ from hil.chip_preset import (
     ArraySection,
     ChipPreset,
     ConverterSection,
-    CurveEntry,
     DeviceSection,
     LawSection,
+    TimingSection,
+    load_chip_preset,
+)
+from hil.errors import RecordError, RequestError
+from hil.preset_values import (
+    CurveEntry,
     LogClipForm,
     PiecewiseLinearForm,
     PolynomialForm,
     PowerClipForm,
     Quantity,
     SplitForm,
-    TimingSection,
-    load_chip_preset,
 )
-from hil.errors import RecordError, RequestError
 from sim_backend.laws import (
     Curve,
     LogClip,
@@ -42,7 +44,7 @@ from sim_backend.params import Preset, WireParams
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from hil.chip_preset import Form
+    from hil.preset_values import Form
     from sim_backend.params import DeviceParams
 
 __all__ = ["document_of", "preset_from_file", "preset_of"]

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hil.fitting.estimates import Z95, Array, Curve, Fitness
-from hil.fitting.reset_curve import CurveFit, rectified
+from hil.fitting.reset_curve import CurveFit
+from hil.fitting.reset_floor import rectified
 from hil.fitting.trajectories import TrajectoryFit
 
 __all__ = ["CycleNoiseFit", "fit_cycle_noise"]

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hil.fitting.estimates import Array, Estimate, Fitness, about, hat_weights
+from hil.fitting.reset_floor import fit_floor, latent_sigma, rectified
 
-__all__ = ["CurveData", "CurveFit", "curve_of", "fit_reset_curves", "rectified"]
+__all__ = ["CurveData", "CurveFit", "curve_of", "fit_reset_curves"]
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -28,8 +29,6 @@ NOISE_KNOTS = np.array([0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.3, 2.0
 FLOOR_ROUNDS, FLOOR_SETTLED = 3, 0.1
 """The highest amplitude leaves something of the SET state, which the curves tell: floor and curves
 are fitted in turn, until the floor moves by less than this share of its error."""
-TAIL_DOUBT = 0.05
-"""Relative error of what the curves leave there: they are known far from it."""
 FEWEST = 20
 """Fewest devices of which a mean is shown."""
 LEAST_SLOPE_SHARE = 0.2
@@ -110,32 +109,6 @@ def curve_of(theta: Array, floor: float, ampere: Array) -> tuple[Array, Array]:
     return aimed, np.stack([g_set * share, steep / slope, -steep * u / slope])
 
 
-def rectified(aimed: Array, sigma: Array) -> tuple[Array, Array]:
-    """Mean and variance of max(0, N(aimed, sigma^2)), element by element."""
-    from scipy.special import ndtr  # noqa: PLC0415 - keeps `import hil` light
-
-    sigma = np.maximum(sigma, 1e-9)
-    z = np.clip(aimed / sigma, -30.0, 30.0)
-    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    below = ndtr(z)
-    mean = aimed * below + sigma * density
-    second = (aimed**2 + sigma**2) * below + aimed * sigma * density
-    return mean, np.maximum(second - mean**2, 1e-12)
-
-
-def latent_sigma(aimed: Array, variance: Array) -> Array:
-    """Spread of a landing before it is cut at zero, from its variance after; undoes `rectified`."""
-    seen = np.sqrt(np.maximum(variance, 1e-12))
-    ratio = aimed / seen
-    sigma = seen.copy()
-    near = ratio < 4.0
-    z = np.linspace(0.0, 4.0, 801)
-    ratios = z / np.sqrt(rectified(z, np.ones_like(z))[1])
-    low = np.maximum(np.interp(ratio[near], ratios, z), 1e-3)
-    sigma[near] = aimed[near] / low
-    return sigma
-
-
 def fit_reset_curves(data: CurveData, rng: np.random.Generator) -> CurveFit:
     """Fit every device's curve and their distribution.
 
@@ -189,11 +162,11 @@ def fit_reset_curves(data: CurveData, rng: np.random.Generator) -> CurveFit:
 def _settled_with_floor(data: CurveData) -> tuple[_State, float]:
     """Population and floor, each given the other; the floor's standard error."""
     tail = np.zeros(data.relative.shape[1])
-    floor, error, sigma = _fit_floor(data, tail)
+    floor, error, sigma = fit_floor(data.floor_reads, tail, data.zero_error)
     state = _settled(data, _start(data, floor, sigma))
     for _ in range(FLOOR_ROUNDS):
         aimed, _ = curve_of(state.theta, state.floor, data.ampere.max(keepdims=True))
-        floor, error, sigma = _fit_floor(data, aimed[0] - state.floor)
+        floor, error, sigma = fit_floor(data.floor_reads, aimed[0] - state.floor, data.zero_error)
         if abs(floor - state.floor) < FLOOR_SETTLED * error:
             break
         state = _settled(data, replace(state, floor=floor, floor_sigma=sigma))
@@ -261,46 +234,6 @@ class _Landed:
     rise: Array
     used: BoolArray
     censored: BoolArray
-
-
-def _fit_floor(data: CurveData, tail: Array) -> tuple[float, float, float]:
-    """Floor, its standard error, and cycle noise there, from two moments of full RESETs.
-
-    Args:
-        data: Reads.
-        tail: What the highest amplitude leaves of each device's SET state above the floor, (n,).
-    """
-    from scipy.optimize import least_squares  # noqa: PLC0415 - keeps `import hil` light
-
-    shown = np.isfinite(data.floor_reads).all(axis=0)
-    reads, above = data.floor_reads[:, shown], tail[shown]
-    if reads.shape[1] < FEWEST:
-        raise np.linalg.LinAlgError("too few cols show reads near zero")
-    x = reads.mean(axis=0)
-    # One pulse's landing is read several times: what differs between reads is the converter's.
-    noise = float(reads.var(axis=0, ddof=1).mean()) / reads.shape[0]
-    first, second = float(x.mean()), float(np.mean(x**2)) - noise
-    spread = np.sqrt(max(second - first**2, 1e-12))
-
-    def moments(theta: Array) -> Array:
-        mean, variance = rectified(theta[0] * spread + above, np.exp(theta[1]) * spread)
-        return np.array([mean.mean() / spread, np.mean(variance + mean**2) / spread**2])
-
-    wanted = np.array([first / spread, second / spread**2])
-    low, high = np.array([0.0, -4.0]), np.array([50.0, 2.0])
-    start = np.clip([wanted[0] / 2, 0.3], low + 1e-3, high - 1e-3)
-
-    def miss(theta: Array) -> Array:
-        return np.asarray(moments(theta) - wanted)
-
-    found = least_squares(miss, start, bounds=(low, high))
-    inverse = np.linalg.pinv(np.asarray(found.jac, np.float64))
-    influence = inverse @ np.stack([x / spread, x**2 / spread**2])
-    scatter = float(influence[0].std()) * spread / np.sqrt(x.size)
-    by_zero = float((inverse @ np.array([1.0, 2 * first / spread]))[0])
-    error = np.hypot(scatter, by_zero * data.zero_error)
-    error = float(np.hypot(error, TAIL_DOUBT * above.mean()))
-    return float(found.x[0] * spread), error, float(np.exp(found.x[1]) * spread)
 
 
 def _start(data: CurveData, floor: float, floor_sigma: float) -> _State:

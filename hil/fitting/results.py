@@ -12,21 +12,17 @@ from pydantic import BaseModel, ConfigDict
 
 from hil.chip_preset import (
     ArraySection,
-    BandPoint,
     ChipPreset,
     ConverterSection,
-    CurveEntry,
     DeviceSection,
     LawSection,
     OriginSection,
-    PiecewiseLinearForm,
-    PolynomialForm,
-    Quantity,
     TimingSection,
 )
 from hil.fitting.plan import FitPlan
 from hil.fitting.set_steps import NAMES, PUBLISHED_STEP
 from hil.info import MvmMode, PulseFamily
+from hil.preset_values import BandPoint, CurveEntry, PiecewiseLinearForm, PolynomialForm, Quantity
 
 if TYPE_CHECKING:
     from hil.fitting.estimates import Curve, Estimate, Fitness

@@ -13,7 +13,7 @@ from hil.errors import RequestError
 from hil.fitting import Effort, FitPlan, measure_and_fit
 from hil.fitting.converters import LevelData, fit_converters
 from hil.fitting.estimates import binomial_interval, hat_weights
-from hil.fitting.reset_curve import latent_sigma, rectified
+from hil.fitting.reset_floor import latent_sigma, rectified
 from hil.fitting.set_states import SetData, stuck_devices
 from hil.fitting.trajectory_laws import Layout
 from hil.fitting.trajectory_model import Point, TimeAxis, covariance
