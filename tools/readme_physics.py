@@ -38,7 +38,8 @@ def _validation(document: Any) -> list[str]:  # noqa: ANN401 - a JSON document
     within = found.judged - len(found.failed)
     return [
         f"**How faithful.** `hil validate --core sim:hermes`: {within} of {found.judged} comparisons are within their",
-        "tolerance. Of each group the comparison that uses most of its tolerance:",
+        f"tolerance; {len(found.rows) - found.judged} more are shown by the command and not judged, with the reason. Of each",
+        "group the comparison that uses most of its tolerance:",
         "",
         "| family | quantity | points | worst at | published or exact | ours | difference | tolerance |",
         "|---|---|---|---|---|---|---|---|",
