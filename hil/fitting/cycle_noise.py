@@ -16,8 +16,9 @@ from hil.fitting.estimates import Z95, Array, Curve, Fitness
 from hil.fitting.reset_curve import CurveFit
 from hil.fitting.reset_floor import rectified
 from hil.fitting.trajectories import TrajectoryFit
+from hil.fitting.trajectory_model import TimeAxis
 
-__all__ = ["CycleNoiseFit", "fit_cycle_noise"]
+__all__ = ["CycleNoiseFit", "FloorNoise", "fit_cycle_noise", "floor_noise"]
 
 EDGES = np.r_[0.0, np.geomspace(0.015, 0.1, 8), np.linspace(0.14, 1.02, 23)]
 BAND = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
@@ -61,6 +62,46 @@ class _Known:
     converter: Array
 
 
+@dataclass(frozen=True, kw_only=True)
+class FloorNoise:
+    """Read noise of devices at full RESET, below the ladder.
+
+    Attributes:
+        q: Q there, as the root mean square of Q g over that of g.
+        error: Its standard error.
+        relative: What a pulse of full RESET aims at, over g_max.
+    """
+
+    q: float
+    error: float
+    relative: float
+
+
+def floor_noise(reads: Array, variance: Array, axis: TimeAxis, laws: TrajectoryFit) -> FloorNoise:
+    """Tell Q at full RESET by how much reads of one landing differ from each other.
+
+    Args:
+        reads: Reads at the ages of `axis`, (K, n).
+        variance: Variance that the converter adds to a read, (n,).
+        axis: Ages.
+        laws: The share of the noise that has a memory: it differs less from read to read.
+    """
+    count, n = reads.shape
+    share = laws.memory[0]
+    band = share * axis.memory + (1 - share) * np.diag(axis.fresh)
+    seen = (np.trace(band) - band.sum() / count) / (count - 1)
+    within = reads.var(axis=0, ddof=1) - variance
+    power = max(float(within.mean()) / seen, 0.0)
+    doubt = float(within.std()) / np.sqrt(n) / seen
+    square = max(float(np.mean(reads**2) - variance.mean()), 1e-9)
+    q = np.sqrt(power / square)
+    return FloorNoise(
+        q=float(q),
+        error=float(doubt / square / (2 * max(q, 0.01))),
+        relative=max(float(reads.mean()), 1e-3),
+    )
+
+
 def fit_cycle_noise(
     curve: CurveFit,
     laws: TrajectoryFit,
@@ -69,6 +110,7 @@ def fit_cycle_noise(
     variance: Array,
     relaxed: float,
     noise_log: float,
+    at_floor: FloorNoise,
     rng: np.random.Generator,
 ) -> CycleNoiseFit:
     """Fit sigma(r).
@@ -80,6 +122,7 @@ def fit_cycle_noise(
         variance: Variance that the converter adds to a read, (n,).
         relaxed: Share of the relaxation that had happened at the read.
         noise_log: Variance of 1/f noise at the read in units of Q^2.
+        at_floor: Read noise below the ladder.
         rng: Draws the bootstrap.
     """
     used = curve.used & chosen
@@ -87,15 +130,19 @@ def fit_cycle_noise(
     weights = np.ones(count.shape[0])
     seen, total = _means(weights, count, squares)
 
-    def known_from(q: Array, relaxation: Array) -> _Known:
+    noise_r = np.log(np.r_[min(at_floor.relative, laws.q.r[0] / 2), laws.q.r])
+    at = np.log(np.maximum(centre, 1e-4))
+
+    def known_from(q: Array, relaxation: Array, q_floor: float) -> _Known:
+        powers = np.log(np.maximum(np.r_[q_floor, q], 1e-5))  # Q bends as a power of r
         return _Known(
             relaxed=np.interp(centre, np.r_[0.0, laws.relaxation.r], np.r_[0.0, relaxation])
             * relaxed,
-            relative=np.interp(centre, laws.q.r, q) * np.sqrt(noise_log),
+            relative=np.exp(np.interp(at, noise_r, powers)) * np.sqrt(noise_log),
             converter=converter,
         )
 
-    known = known_from(laws.q.values, laws.relaxation.values)
+    known = known_from(laws.q.values, laws.relaxation.values, at_floor.q)
     start = np.polynomial.polynomial.polyfit(
         centre, np.sqrt(np.maximum(seen - known.converter, 1e-8)), DEGREE
     )
@@ -111,6 +158,7 @@ def fit_cycle_noise(
         other = known_from(
             np.maximum(laws.q.values + shift[:half], 0.0),
             np.sqrt(np.maximum(laws.relaxation.values**2 + shift[half:], 0.0)),
+            max(at_floor.q + at_floor.error * rng.standard_normal(), 0.0),
         )
         picked = rng.multinomial(weights.size, weights / weights.size).astype(np.float64)
         again, n = _means(picked, count, squares)

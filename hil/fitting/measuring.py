@@ -16,7 +16,7 @@ from hil.core import CoreSettings
 from hil.errors import DeviceFaultError
 from hil.fitting.bench import Bench, Reads, require_measurable
 from hil.fitting.converters import ColConverters, ConverterFit, eight_bit_codes, fit_converters
-from hil.fitting.cycle_noise import CycleNoiseFit, fit_cycle_noise
+from hil.fitting.cycle_noise import CycleNoiseFit, fit_cycle_noise, floor_noise
 from hil.fitting.reset_curve import CurveData, CurveFit, fit_reset_curves
 from hil.fitting.set_states import SetData, SetFit, fit_set_states, stuck_devices
 from hil.fitting.set_steps import StepData, StepFit, fit_set_steps
@@ -138,6 +138,7 @@ class _Fitting:
         reads = fit.for_reads(self._info, offset, default)
         set_reads = self._set_cycles()
         coarse = self._sweep(self._plan.coarse_codes(self._lowest_code()))
+        began = self._bench.pulsed_at_s
         floor = [self._read() for _ in range(FLOOR_READS)]
         measured = self._offset_ratio(floor, offset, lower)
         if measured is not None:
@@ -173,6 +174,10 @@ class _Fitting:
         settled = TimeAxis.of(
             np.array([self._plan.settle_s]), t0_s=axis.t0_s, t_read_s=axis.t_read_s
         )
+        resting = TimeAxis.of(
+            np.array([r.at_s - began for r in floor]), t0_s=axis.t0_s, t_read_s=axis.t_read_s
+        )
+        shown = alive & clear
         cycle = fit_cycle_noise(
             curves,
             laws,
@@ -180,6 +185,7 @@ class _Fitting:
             variance=variance[alive],
             relaxed=float(settled.relaxed[0]),
             noise_log=float(settled.fresh[0]),
+            at_floor=floor_noise(data.floor_reads[:, shown], variance[shown], resting, laws),
             rng=self._rng,
         )
         return Found(
