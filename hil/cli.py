@@ -60,6 +60,7 @@ sim:hermes?cores=2&seed=7      simulated 14 nm chip, 256x256 cells a core
 sim:aon                        simulated 1024x512 array
 sim:pcm90                      90 nm statistics
 sim:ideal                      exact integer product, no physics
+sim:pcm90?fidelity=statistical targets in, statistics out; or pulse, circuit
 loopback:sim:hermes?seed=7     through the board driver, every byte encoded
 serial:/dev/ttyUSB0            a board on a serial line; baud=, rtscts=1
 tcp:HOST:PORT                  a board on a socket

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hil.core import CoreSettings, Window
 from hil.info import Direction, MvmMode, PulseFamily
-from sim_backend.circuit.readout import Adc, Draws, TileDevices, TileReadout
+from sim_backend.circuit_mvm import CircuitMvm
 from sim_backend.converters import Codes, Mask, OutputConverter
 from sim_backend.flicker import MATRIX_HOLD_S
 from sim_backend.snapshot import Snapshot
@@ -119,7 +119,6 @@ class PhysicalArray:
         readout: CircuitReadout | None = None,
     ) -> None:
         self._info = info
-        self._readout = readout
         self._pcm = pcm
         self._wire = wire
         self._streams = streams
@@ -129,6 +128,7 @@ class PhysicalArray:
         self._rows = OutputConverter(
             converters, info.rows, streams, device, effects, name="row_converter_fabrication"
         )
+        self._readout = None if readout is None else CircuitMvm(readout, info, self._cols, streams)
         self._unit_siemens = info.device.device_g_max_siemens
         self._settings = CoreSettings(
             output_range=len(info.output_ranges_siemens) // 2,
@@ -138,7 +138,6 @@ class PhysicalArray:
         )
         self._aged: _Aged | None = None
         self._net: _Net | None = None
-        self._tile: tuple[_Net, TileReadout] | None = None
         self._products: dict[tuple[Window | None, Direction], _Product] = {}
         self._variances: dict[tuple[Window | None, Direction], Tensor] = {}
         # bfloat16 keeps variances within 0.4 %, far inside their published uncertainty, and is
@@ -258,7 +257,11 @@ class PhysicalArray:
         x = torch.from_numpy(request.input_codes.astype(np.float32)).to(self._device)
         forward = request.direction is Direction.FORWARD
         if self._readout is not None and forward and request.mode is not MvmMode.REFERENCE:
-            return self._solved(self._readout, request, x, now_s)
+            aged = self._conductances(now_s)
+            shown = self._nets(aged, now_s).polarities
+            output_range = self._settings.output_range or 0
+            solved = self._readout.codes(request, x, output_range, shown, aged.polarity_variance)
+            return self._clipped(self._cols, solved)
         converter = self._cols if request.direction is Direction.FORWARD else self._rows
         product = self._product(request, now_s)
         out = torch.addmm(product.offset, x, product.matrix)
@@ -271,39 +274,6 @@ class PhysicalArray:
         if self._readout is not None:
             out.trunc_()  # the converters of a circuit lose what they have not counted whole
         return self._clipped(converter, out)
-
-    def _solved(
-        self, readout: CircuitReadout, request: MvmRequest, x: Float[Tensor, "n n_in"], now_s: float
-    ) -> tuple[Codes, Mask]:
-        """Multiply a batch through the tile circuit, all rows of which are there."""
-        aged = self._conductances(now_s)
-        net = self._nets(aged, now_s)
-        if self._tile is None or self._tile[0] is not net:
-            plus, minus = net.polarities * self._unit_siemens
-            plus_variance, minus_variance = aged.polarity_variance * self._unit_siemens**2
-            devices = TileDevices(
-                plus_siemens=plus,
-                minus_siemens=minus,
-                plus_variance=plus_variance,
-                minus_variance=minus_variance,
-            )
-            self._tile = (net, readout.prepare(devices))
-        w = request.window or Window(row=0, col=0, rows=self._info.rows, cols=self._info.cols)
-        cols, after = slice(w.col, w.col + w.cols), self._info.rows - w.row - w.rows
-        codes = torch.nn.functional.pad(x, (w.row, after))
-        step = self._info.output_step_siemens(self._settings.output_range or 0)
-        adc = Adc(
-            gain=self._cols.gain[cols],
-            offset_counts=self._cols.offset_codes[cols],
-            noise_variance=self._cols.noise_variance,
-            count_coulomb=readout.count_coulomb(step),
-        )
-        draws = Draws(
-            conversion=self._streams.normal("mvm"), shared=self._streams.normal("mvm_shared")
-        )
-        tile = self._tile[1]
-        read = tile.four_phase if request.mode is MvmMode.FOUR_PHASE else tile.one_phase
-        return self._clipped(self._cols, read(codes, cols, adc, draws))
 
     def _clipped(
         self, converter: OutputConverter, codes: Float[Tensor, "n n_out"]

@@ -10,9 +10,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,13 +17,11 @@ from statistics import median
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from hil.bench.circuit import (
     CircuitBench,
     CircuitError,
-    CircuitScaling,
     CircuitTiming,
     TilePeer,
 )
@@ -35,18 +30,23 @@ from hil.bench.memory import peak_increase
 from hil.errors import RequestError
 from hil.progress import Progress, Silent, Task
 from sim_backend import bench_aihwkit_tile
+from sim_backend.bench_circuit_tiles import (
+    AXES,
+    CASES,
+    EXACT_VECTORS,
+    G_MAX_MICROSIEMENS,
+    OHM,
+    BenchTile,
+    draw_scaling,
+    measure_scaling,
+    seconds_of,
+)
 from sim_backend.circuit.accuracy import RapidError, rapid_errors
-from sim_backend.circuit.magnitudes import random_case
-from sim_backend.circuit.network import Drive, IdleDevices, LineNetwork, tile_network
+from sim_backend.circuit.network import Drive, IdleDevices
 from sim_backend.circuit.options import SolverName
 
 __all__ = ["bench_circuit"]
 
-G_MAX_MICROSIEMENS = 25.0
-OHM = 0.15
-SLOTS = 127
-EXACT_VECTORS = 4
-"""Vectors of the exact solver's batch: it takes a good part of a second for each."""
 PEER_REPEATS = 3
 PEER_SEGMENTS = 8  # its default
 PEER_TIMEOUT_S = 1800.0
@@ -57,45 +57,6 @@ ACCURACY = tuple(
 )
 """Rows, S and ohm of the tiles on which rapid and exact are compared over all patterns."""
 ORDINARY = ("dense", "half zero", "rectified", "90 % zero")
-CASES = (
-    (SolverName.LINEAR, IdleDevices.CLAMPED),
-    (SolverName.RAPID, IdleDevices.CLAMPED),
-    (SolverName.RAPID, IdleDevices.DISCONNECTED),
-    (SolverName.EXACT, IdleDevices.CLAMPED),
-    (SolverName.EXACT, IdleDevices.DISCONNECTED),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Tile:
-    """Weights and inputs on the machine that computes."""
-
-    weights: Float[Tensor, "rows cols"]
-    widths: Float[Tensor, "batch rows"]
-    slots: int = SLOTS
-
-    @staticmethod
-    def of(
-        rows: int, cols: int, batch: int, seed: int, *, slots: int = SLOTS, device: str = "cpu"
-    ) -> _Tile:
-        weights, widths = random_case(rows, cols, batch, seed)
-        widths = (widths * (slots / SLOTS)).round()
-        weights = weights / weights.abs().max()
-        return _Tile(weights=weights.to(device), widths=widths.to(device), slots=slots)
-
-    def network(self, idle: IdleDevices) -> LineNetwork:
-        g = self.weights * (G_MAX_MICROSIEMENS * 1e-6)
-        return tile_network(
-            g.clamp(min=0),
-            (-g).clamp(min=0),
-            ohm_per_cell=OHM,
-            drive=Drive(adc_volt=0.4),
-            idle=idle,
-        )
-
-    def exact(self, idle: IdleDevices) -> Float[Tensor, "few cols"]:
-        few = self.widths[:EXACT_VECTORS]
-        return SolverName.EXACT.make().prepare(self.network(idle)).charge(few, self.slots)
 
 
 def bench_circuit(
@@ -136,7 +97,7 @@ def bench_circuit(
         raise RequestError("rows, cols, batch, repeats and peer vectors must be 1 or more")
     if compute != "cpu" and not torch.cuda.is_available():
         raise RequestError(f"compute={compute}, but torch sees no CUDA device; use cpu")
-    tile = _Tile.of(rows, cols, batch, seed, device=compute)
+    tile = BenchTile.of(rows, cols, batch, seed, device=compute)
     parts = len(CASES) + 1 + with_errors * len(ACCURACY) + with_scaling * len(AXES)
     with torch_threads(1), (progress or Silent()).task("timing the tile circuit", parts) as task:
         exact = {idle: tile.exact(idle) for idle in IdleDevices}
@@ -146,9 +107,9 @@ def bench_circuit(
         peers, absent = _peers(tile, exact[IdleDevices.CLAMPED], timings, peer_python, peer_vectors)
         task.advance()
         errors = tuple(_errors(*each, task) for each in ACCURACY) if with_errors else ()
-        scaling = _scaling(seed, compute, task) if with_scaling else ()
+        scaling = measure_scaling(seed, compute, task) if with_scaling else ()
     if plot is not None and scaling:
-        _draw(scaling, plot)
+        draw_scaling(scaling, plot)
     return CircuitBench(
         rows=rows,
         cols=cols,
@@ -165,7 +126,7 @@ def bench_circuit(
 
 
 def _timing(
-    tile: _Tile,
+    tile: BenchTile,
     case: tuple[SolverName, IdleDevices],
     exact: Tensor,
     repeats: int,
@@ -175,7 +136,7 @@ def _timing(
     task.say(f"{name}, {idle}")
     slow = name is SolverName.EXACT
     solver, network = name.make(), tile.network(idle)
-    prepare_s = _seconds(lambda: solver.prepare(network))
+    prepare_s = seconds_of(lambda: solver.prepare(network))
     prepared = solver.prepare(network)
     double = tile.widths[:EXACT_VECTORS] if slow else tile.widths
     widths = double if slow else double.float()
@@ -184,8 +145,8 @@ def _timing(
     _, peak = peak_increase(call)
     ours, ratios = [], []
     for _ in range(1 if slow else repeats):
-        ours.append(_seconds(call) / len(widths))
-        ratios.append(ours[-1] / (_seconds(lambda: plain @ weights) / len(plain)))
+        ours.append(seconds_of(call) / len(widths))
+        ratios.append(ours[-1] / (seconds_of(lambda: plain @ weights) / len(plain)))
     few = prepared.charge(widths[:EXACT_VECTORS], tile.slots).double()
     task.advance()
     return CircuitTiming(
@@ -200,13 +161,13 @@ def _timing(
     )
 
 
-def _plain(tile: _Tile, repeats: int) -> float:
+def _plain(tile: BenchTile, repeats: int) -> float:
     x, w = tile.widths.float(), tile.weights.float()
-    return median(_seconds(lambda: x @ w) for _ in range(repeats + 1)) / len(x)
+    return median(seconds_of(lambda: x @ w) for _ in range(repeats + 1)) / len(x)
 
 
 def _peers(
-    tile: _Tile,
+    tile: BenchTile,
     exact: Tensor,
     timings: tuple[CircuitTiming, ...],
     peer_python: str | None,
@@ -228,7 +189,7 @@ def _peers(
 
 
 def _peer(
-    tile: _Tile,
+    tile: BenchTile,
     exact: Tensor,
     timings: tuple[CircuitTiming, ...],
     python: str,
@@ -253,7 +214,7 @@ def _peer(
         script = str(bench_aihwkit_tile.__file__)
         try:
             done = subprocess.run(
-                [python, script, str(problem), str(result)],
+                [python, "-I", script, str(problem), str(result)],
                 capture_output=True,
                 text=True,
                 timeout=PEER_TIMEOUT_S,
@@ -301,83 +262,3 @@ def _errors(rows: int, g_max_siemens: float, ohm: float, task: Task) -> CircuitE
         worst_case=f"{last.loads}; {last.widths}",
         worst_drop=last.drop,
     )
-
-
-AXES = {
-    "rows": (128, 256, 512, 1024),
-    "cols": (128, 256, 512, 1024),
-    "batch": (64, 128, 256, 512),
-    "slots": (15, 31, 63, 127, 255),
-}
-"""Sizes of one axis while the others stay at `STILL`."""
-STILL = {"rows": 256, "cols": 256, "batch": 128, "slots": SLOTS}
-EXACT_STILL = {"rows": 256, "cols": 256, "batch": 4, "slots": SLOTS}
-EXACT_BATCHES = (2, 4, 8, 16)
-
-
-def _scaling(seed: int, compute: str, task: Task) -> tuple[CircuitScaling, ...]:
-    found = []
-    for axis, sizes in AXES.items():
-        task.say(f"scaling of {axis}")
-        for name, idle in CASES:
-            if (name, idle) == (SolverName.RAPID, IdleDevices.CLAMPED):
-                continue  # it is the linear solver
-            slow = name is SolverName.EXACT
-            still = EXACT_STILL if slow else STILL
-            chosen = EXACT_BATCHES if slow and axis == "batch" else sizes
-            seconds = []
-            for size in chosen:
-                shape = {**still, axis: size}
-                tile = _Tile.of(
-                    shape["rows"],
-                    shape["cols"],
-                    shape["batch"],
-                    seed,
-                    slots=shape["slots"],
-                    device=compute,
-                )
-                prepared = name.make().prepare(tile.network(idle))
-                widths = tile.widths if slow else tile.widths.float()
-                call = partial(prepared.charge, widths, tile.slots)
-                call()
-                seconds.append(min(_seconds(call) for _ in range(1 if slow else 5)))
-            slope = np.polyfit(np.log(chosen), np.log(seconds), 1)[0]
-            found.append(
-                CircuitScaling(
-                    solver=name,
-                    idle=idle,
-                    axis=axis,
-                    sizes=tuple(chosen),
-                    seconds=tuple(seconds),
-                    exponent=float(slope),
-                )
-            )
-        task.advance()
-    return tuple(found)
-
-
-def _draw(scaling: tuple[CircuitScaling, ...], path: Path) -> None:
-    """Draw time against each size, both logarithmic."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
-    for axes, axis in zip(figure.subplots(1, len(AXES)), AXES, strict=True):
-        drawn = [s for s in scaling if s.axis == axis]
-        for each in drawn:
-            label = f"{each.solver}, {each.idle}: {each.exponent:.2f}"
-            axes.loglog(each.sizes, each.seconds, marker="o", markersize=3, label=label)
-        axes.set_xlabel(axis)
-        if drawn:
-            axes.legend(fontsize=6, title="slope", title_fontsize=6)
-    figure.axes[0].set_ylabel("time of a call, s")
-    figure.savefig(path, dpi=150)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began

@@ -29,11 +29,15 @@ def kept(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 def main(run: str, name: str) -> None:
     """Keep the results of a run, with the command that made them."""
     record = json.loads((Path(run) / "record.json").read_text(encoding="utf-8"))
+    results = record["results"]
+    validation = Path(run) / "validation.json"
+    if validation.exists():  # its curves are rows and laws again
+        results = {**json.loads(validation.read_text(encoding="utf-8")), "plots": []}
     document = {
         "command": _without_folder(record["command"]),
         "versions": record["versions"],
         "recipe_in_force": record["recipe"],
-    } | record["results"]
+    } | results
     if "runs" in document:  # what each chip gave is in the spreads; its plan is that of the first
         document |= {"plan": document["runs"][0]["plan"], "runs": _short(document["runs"])}
     text = json.dumps(kept(document), indent=1, ensure_ascii=False)
@@ -41,7 +45,10 @@ def main(run: str, name: str) -> None:
 
 
 def _without_folder(command: list[str]) -> list[str]:
-    """Leave out where the run was written: that is not what made its figures."""
+    """Leave out where the run was written and where a peer lives: they make no figures."""
+    if "--peer-python" in command:
+        place = command.index("--peer-python") + 1
+        command = [*command[:place], "PYTHON", *command[place + 1 :]]
     for option in ("--out", "--resume-into"):
         if option in command:
             place = command.index(option)

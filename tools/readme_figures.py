@@ -7,8 +7,12 @@ into README.md; a test compares the two.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from readme_physics import physics
 
 __all__ = ["section"]
 
@@ -40,6 +44,7 @@ def section() -> str:
         *_ablation("resnet9-cifar10", "ResNet-9"),
         *_ablation("kws", "AnalogNet-KWS"),
         *_speed(),
+        *physics(),
         *_link(),
         *_faults(),
         *_fuzz(),

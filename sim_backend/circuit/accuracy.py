@@ -110,7 +110,7 @@ def hostile_widths(rows: int, vectors: int, seed: int) -> dict[str, Tensor]:
     at = np.arange(rows)
     signed = rng.integers(-SLOTS, SLOTS + 1, (vectors, rows))
 
-    def levels(near: int, far: int, share: float = 0.5) -> Array:
+    def levels(near: int, far: int, share: float = 0.5) -> npt.NDArray[np.int64]:
         return np.where(at < share * rows, far, near)[None]
 
     made: dict[str, npt.NDArray[np.generic]] = {

@@ -231,6 +231,7 @@ def _named() -> dict[str, RestCase | PulseCase]:
         for pattern in _SINGLE:
             name = f"rest-{size}-{pattern.value}"
             named[name] = _rest(pattern, (1, size, size), _EQUAL)
+    named["rest-128-random"] = _rest(Pattern.RANDOM, (1, 128, 128), _EQUAL)
     named["rest-16x256-random"] = _rest(Pattern.RANDOM, (1, 16, 256), _EQUAL)
     named["rest-256x16-random"] = _rest(Pattern.RANDOM, (1, 256, 16), _EQUAL)
     named["rest-256x16-all-on"] = _rest(Pattern.ALL_ON, (1, 256, 16), _EQUAL)

@@ -30,7 +30,8 @@ Array = npt.NDArray[np.float64]
 AGES_S = (0.0, 3600.0, 86_400.0, 30 * 86_400.0, 360 * 86_400.0)
 AGE_NAMES = ("t0", "1 h", "1 day", "30 days", "360 days")
 COMPENSATIONS = ("none", "global scalar", "per-col least squares")
-VECTORS = 1024
+VECTORS = (1024, 256)
+"""At full and at quick effort, as SEEDS."""
 POINTS = 0.5
 """Tolerance, points; other seeds of the source move its figures by up to 0.4."""
 SEEDS = (5, 2)
@@ -137,7 +138,7 @@ SETTINGS = (
 
 
 def errors_over_time(
-    core: SimCore, target: Array, inputs: InputKind, rng: np.random.Generator
+    core: SimCore, target: Array, inputs: InputKind, rng: np.random.Generator, *, vectors: int
 ) -> Array:
     """Measure a core that was just programmed, at t0 and after it: %, (compensation, age).
 
@@ -146,11 +147,12 @@ def errors_over_time(
         target: Wanted conductances, S, (rows, cols).
         inputs: Distribution of inputs.
         rng: What they are drawn from.
+        vectors: How many to measure with.
     """
     info = core.info
     began = core.now_s() + info.device.reference_age_s
     codes, fit_codes = (
-        random_inputs(inputs, VECTORS, info.rows, info.input, rng) for _ in range(2)
+        random_inputs(inputs, vectors, info.rows, info.input, rng) for _ in range(2)
     )
     exact, fit_exact = (exact_output(info, target, each) for each in (codes, fit_codes))
     chosen = choose_output_range(info, target, codes)
@@ -186,7 +188,8 @@ def _of_setting(setting: Setting, measuring: Measuring, seed: int) -> Array:
         weights = draw_weights(setting.weights, setting.side, setting.side, rng)
         target = weights * core.info.device.g_max_siemens
         program_matrix(core, target)
-        return errors_over_time(core, target, setting.inputs, rng)
+        vectors = VECTORS[0 if measuring.full else 1]
+        return errors_over_time(core, target, setting.inputs, rng, vectors=vectors)
 
 
 def _measure(measuring: Measuring) -> FamilyResult:

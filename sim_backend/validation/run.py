@@ -13,14 +13,24 @@ from hil.validation import Effort, Plot, Validation, ValidationRequest, Validati
 from sim_backend.params import PRESETS
 from sim_backend.validation.aihwkit_drift import AIHWKIT_DRIFT
 from sim_backend.validation.base import Family, Measuring
+from sim_backend.validation.circuit import CIRCUIT
 from sim_backend.validation.devices import DEVICES
 from sim_backend.validation.mvm_error import MVM_ERROR
+from sim_backend.validation.ngspice import NGSPICE
 from sim_backend.validation.pulses import PULSES
 from sim_backend.validation.standard import STANDARD_CROSSBAR
 
 __all__ = ["FAMILIES", "validate"]
 
-FAMILIES: tuple[Family, ...] = (DEVICES, PULSES, STANDARD_CROSSBAR, MVM_ERROR, AIHWKIT_DRIFT)
+FAMILIES: tuple[Family, ...] = (
+    DEVICES,
+    PULSES,
+    STANDARD_CROSSBAR,
+    MVM_ERROR,
+    AIHWKIT_DRIFT,
+    CIRCUIT,
+    NGSPICE,
+)
 
 USED_OPTIONS = ("seed", "compute")
 

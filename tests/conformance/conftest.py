@@ -47,6 +47,12 @@ NOISY = (
 STATISTICAL = "sim:hermes?rows=24&cols=20&cores=2&seed=7&noise=off&off=drift&fidelity=statistical"
 """A chip that takes targets; links carry its codes as they carry all others."""
 
+CIRCUIT = (
+    f"{QUIET[1]}&fidelity=circuit",
+    f"{NOISY[0]}&fidelity=circuit&idle=disconnected",
+)
+"""Chips that are read through their tile circuit; links carry these codes likewise."""
+
 EMULATED = (f"serial-on-pty {QUIET[1]}", f"tcp-on-socket {QUIET[0]}", f"visa-on-socket {NOISY[0]}")
 """A chip in another process: how it is reached, and what it is."""
 
@@ -129,4 +135,4 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("inner_address", simulated)
     framed = [f"loopback:{address}" for address in simulated]
     boards = metafunc.config.getoption("board", [])
-    parametrize_boards(metafunc, [*simulated, STATISTICAL, *framed, *EMULATED, *boards])
+    parametrize_boards(metafunc, [*simulated, STATISTICAL, *CIRCUIT, *framed, *EMULATED, *boards])

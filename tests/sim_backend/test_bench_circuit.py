@@ -8,8 +8,8 @@ import pytest
 
 from hil.bench.circuit import CircuitBench, CircuitScaling, TilePeer
 from hil.errors import RequestError
-from sim_backend import bench_circuit as module
 from sim_backend.bench_circuit import bench_circuit
+from sim_backend.bench_circuit_tiles import draw_scaling
 
 SMALL = {"rows": 24, "cols": 10, "batch": 6, "repeats": 1}
 
@@ -42,10 +42,10 @@ def _fake_peer(folder: Path, *, bias: float) -> str:
     file.write_text(
         "#!/usr/bin/env python3\n"
         "import sys, numpy as np\n"
-        "with np.load(sys.argv[2]) as p:\n"
+        "with np.load(sys.argv[-2]) as p:\n"
         "    if p['extension']: sys.exit('no kernel')\n"
         f"    y = p['codes'] @ p['weights'] * {bias}\n"
-        "np.savez(sys.argv[3], seconds=np.array([2.0, 8.0, 4.0]), outputs=y, peak_bytes=77,"
+        "np.savez(sys.argv[-1], seconds=np.array([2.0, 8.0, 4.0]), outputs=y, peak_bytes=77,"
         " name='fake')\n"
     )
     file.chmod(0o755)
@@ -83,5 +83,5 @@ def test_the_scaling_is_drawn(tmp_path: Path) -> None:
     one = CircuitScaling(
         solver="rapid", idle="clamped", axis="rows", sizes=(1, 2), seconds=(1.0, 2.0), exponent=1.0
     )
-    module._draw((one,), tmp_path / "scaling.png")
+    draw_scaling((one,), tmp_path / "scaling.png")
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")

@@ -27,7 +27,9 @@ def _found(name: str, seed: int) -> FamilyResult:
     return family.measure(_measuring(seed))
 
 
-@pytest.mark.parametrize("name", ["pulses", "standard-crossbar", "aihwkit-drift"])
+@pytest.mark.parametrize(
+    "name", ["pulses", "standard-crossbar", "aihwkit-drift", "circuit", "ngspice"]
+)
 def test_a_family_is_within_its_tolerances_on_another_seed(name: str) -> None:
     found = _found(name, seed=41)
     missed = [(row.group, row.at, row.ours) for row in found.rows if row.passed is False]

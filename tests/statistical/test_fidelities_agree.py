@@ -13,8 +13,9 @@ import pytest
 
 from hil.programming import OpenLoop, ProgramVerify
 from hil.stimulus import InputKind
+from sim_backend.validation.cell_statistics import RELATIVE, DeviceStatistics, gather, look_at
 from sim_backend.validation.chips import open_cores, program_cells, program_matrix
-from sim_backend.validation.devices import RELATIVE, TYPES, DeviceStatistics, gather, look_at
+from sim_backend.validation.devices import TYPES
 from sim_backend.validation.mvm_error import WeightKind, draw_weights, errors_over_time
 
 pytestmark = pytest.mark.statistical
@@ -59,5 +60,7 @@ def test_mvm_errors_agree(kind, ages: int) -> None:
             weights = draw_weights(WeightKind.GAUSSIAN, 256, 256, rng)
             target = weights * core.info.device.g_max_siemens
             program_matrix(core, target, method)
-            found.append(errors_over_time(core, target, InputKind.GAUSSIAN, rng)[:, :ages])
+            found.append(
+                errors_over_time(core, target, InputKind.GAUSSIAN, rng, vectors=512)[:, :ages]
+            )
     assert np.abs(found[0] - found[1]).max() < 2.0, np.round(found[1] - found[0], 2)
