@@ -25,6 +25,10 @@ def section() -> str:
     parts = [
         "Every figure here comes from a file in [docs/benchmarks](docs/benchmarks), which names its command.",
         "",
+        "Read noise became a trajectory of each device ([decision 0023](docs/decisions/0023-read-noise-is-a-trajectory.md)) after",
+        "these were measured, which still stand with noise drawn anew for every vector: the comparison with two devices",
+        "per polarity, the ADC bits, ResNet-9 on CIFAR-10, AnalogNet-KWS, what each part costs, and layer-serial speed.",
+        "",
         "**Gradient descent against program-and-verify** on `hermes`, 256x256, five matrices (Gaussian, uniform,",
         "sparse, heavy-tailed, a trained layer) on five chips, same age and calibration: MVM error of gradient",
         "descent over that of verify, mean and 95 % interval over chips.",
