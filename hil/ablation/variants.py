@@ -20,7 +20,7 @@ CALIBRATION, COMPENSATION, ADC = "calibration", "compensation", "adc"
 
 _EFFECTS = {
     "wire": ("wire",),
-    "programming": ("cycle", "relaxation", "spread", "stuck"),
+    "programming": ("cycle", "relaxation", "spread", "stuck", "wear"),
     "read_noise": ("read_noise",),
     "drift": ("drift",),
     "output_noise": ("output_noise",),

