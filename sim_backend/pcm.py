@@ -24,6 +24,7 @@ from sim_backend.read_noise import ReadNoise
 from sim_backend.reset_curve import melt_quench
 from sim_backend.snapshot import Snapshot
 from sim_backend.thermal import KELVIN_REFERENCE, conductance_factor
+from sim_backend.touched import restore_touched, snapshot_of_touched
 
 if TYPE_CHECKING:
     from sim_backend.params import DeviceParams
@@ -99,11 +100,7 @@ class PcmArray:
 
     def snapshot(self) -> Snapshot:
         """State of every device that was ever pulsed, (n,) each; the others are as fabricated."""
-        touched = self.pulses > 0
-        parts = {name: part[touched] for name, part in self._changing().items()}
-        return Snapshot(
-            values={"youngest_s": self._youngest_s}, tensors={"touched": touched, **parts}
-        )
+        return snapshot_of_touched(self._changing(), self.pulses, self._youngest_s)
 
     def restore(self, kept: Snapshot) -> None:
         """Take over the state of such an array, freshly fabricated from the same seed.
@@ -111,11 +108,7 @@ class PcmArray:
         Raises:
             RecordError: It is the state of another kind of array.
         """
-        touched = kept.tensor("touched", self.stuck)
-        parts = {name: kept.tensor(name, part[touched]) for name, part in self._changing().items()}
-        for name, part in self._changing().items():
-            part[touched] = parts[name]
-        self._youngest_s = kept.number("youngest_s")
+        touched, self._youngest_s = restore_touched(kept, self._changing(), self.stuck)
         device, rows, cols = torch.nonzero(touched & ~self.stuck, as_tuple=True)
         self._begin_trajectories((device, rows, cols))
         if self._endurance is not None:
